@@ -1,0 +1,3 @@
+//! From TOML files to a checked [`model::Config`].
+
+pub mod model;

@@ -1,0 +1,22 @@
+//! ringgate: an edge load balancer for Linux hosts.
+//!
+//! # Path of a connection
+//!
+//! ```text
+//! downstream/listener -> downstream/accept -> downstream/session
+//!   -> http1/request (+ http1/framing, http1/target) -> gateway/select (table/*)
+//!   -> upstream/balance -> upstream/pool | upstream/connect
+//!   -> gateway/exchange -> http1/response -> http1/rewrite -> back to downstream/session
+//! ```
+//!
+//! Control path: `supervisor` -> `config/*` -> `table` -> `shard/mailbox` -> each shard.
+//!
+//! `http1`, `table`, `message` and `upstream/balance` are sans-I/O: they take slices and clocks and return
+//! decisions, and never import monoio.
+
+pub mod cli;
+pub mod config;
+pub mod http1;
+pub mod message;
+pub mod table;
+pub mod upstream;
