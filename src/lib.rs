@@ -16,7 +16,11 @@
 
 pub mod cli;
 pub mod config;
+pub mod downstream;
+pub mod gateway;
 pub mod http1;
 pub mod message;
+pub mod shard;
+pub mod sys;
 pub mod table;
 pub mod upstream;

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use crate::gateway::stream::{BodyError, RequestBody};
 use crate::http1::chunked::{ChunkEvent, ChunkLimits, Decoder, write_chunk_head, write_last_chunk};
+use crate::http1::refusal::Refusal;
 use crate::message::BodyLength;
 use crate::shard::deadlines::{OnDue, Timer};
 use crate::shard::stats::Stats;
@@ -13,7 +14,7 @@ use crate::sys::socket::Socket;
 /// Bytes of a chunked body's framing (extensions, trailers) that the shared limits of a head also bound.
 #[must_use]
 pub fn chunk_limits(head_bytes_max: u32, headers_max: u32) -> ChunkLimits {
-    ChunkLimits { trailer_bytes_max: head_bytes_max as usize, trailers_max: headers_max as usize, ..ChunkLimits::default() }
+    ChunkLimits { trailer_bytes_max: head_bytes_max, trailers_max: headers_max, ..ChunkLimits::default() }
 }
 
 enum State {
@@ -68,7 +69,7 @@ impl<'s> Http1RequestBody<'s> {
         let State::Chunked(decoder) = &mut self.state else { return Ok(true) };
         loop {
             let (consumed, event) =
-                decoder.decode(self.input.filled()).map_err(|error| BodyError::Malformed(error.reason()))?;
+                decoder.decode(self.input.filled()).map_err(|error| BodyError::Malformed(Refusal::from(error).reason()))?;
             match event {
                 ChunkEvent::Data(range) => {
                     let data = self.input.filled().get(range).unwrap_or_default();

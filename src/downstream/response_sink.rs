@@ -153,7 +153,7 @@ impl ResponseSink for Http1ResponseSink<'_> {
                 out,
                 status,
                 reason,
-                date.bytes(),
+                date.text(),
                 terms.close,
                 terms.version,
                 terms.method == Method::Head,

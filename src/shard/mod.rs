@@ -135,7 +135,7 @@ impl Shard {
             process,
             deadlines: Rc::default(),
             stats: Rc::default(),
-            date: RefCell::default(),
+            date: RefCell::new(DateCache::new(0)),
             random: Random::from_os(),
             listeners: Listeners::default(),
             scratch: RefCell::default(),

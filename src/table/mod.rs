@@ -84,6 +84,14 @@ pub struct RouteFacts<'a> {
     pub buffer: &'a [u8],
 }
 
+/// A host that a listener serves: whose it is, and where its rules are.
+#[derive(Clone, Copy, Debug)]
+pub struct HostMatch<'t> {
+    /// The gateway that the host belongs to.
+    pub gateway: &'t GatewayTable,
+    host: VirtualHost,
+}
+
 /// The outcome of [`RoutingTable::select`].
 #[derive(Clone, Copy, Debug)]
 pub enum Selection<'t> {
@@ -179,20 +187,27 @@ impl RoutingTable {
         self.routes.len()
     }
 
+    /// The virtual host that an authority leads to on a listener; `None` for an unknown host.
+    #[must_use]
+    pub fn host<'t>(&'t self, listener: ListenerId, authority: &[u8]) -> Option<HostMatch<'t>> {
+        self.find_host(listener, authority).map(|(host, gateway)| HostMatch { gateway, host })
+    }
+
+    /// The first rule of a virtual host that matches.
+    #[must_use]
+    pub fn route<'t>(&'t self, host: &HostMatch<'t>, request: &RouteFacts<'_>) -> Option<&'t RouteTable> {
+        let shared = &*self.shared;
+        let route = shared.paths.find(host.host.rules?, &shared.texts, request, &self.regexes)?;
+        self.routes.get(route as usize)
+    }
+
     /// The route of a request that came in on a listener.
     #[must_use]
     pub fn select<'t>(&'t self, listener: ListenerId, request: &RouteFacts<'_>) -> Selection<'t> {
-        let Some((host, gateway)) = self.find_host(listener, request.authority) else {
-            return Selection::UnknownHost;
-        };
-        let shared = &*self.shared;
-        let route = host
-            .rules
-            .and_then(|rules| shared.paths.find(rules, &shared.texts, request, &self.regexes))
-            .and_then(|route| self.routes.get(route as usize));
-        match route {
-            Some(route) => Selection::Route { gateway, route },
-            None => Selection::NoRoute { gateway },
+        let Some(host) = self.host(listener, request.authority) else { return Selection::UnknownHost };
+        match self.route(&host, request) {
+            Some(route) => Selection::Route { gateway: host.gateway, route },
+            None => Selection::NoRoute { gateway: host.gateway },
         }
     }
 
