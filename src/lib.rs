@@ -21,6 +21,7 @@ pub mod gateway;
 pub mod http1;
 pub mod message;
 pub mod shard;
+pub mod supervisor;
 pub mod sys;
 pub mod table;
 pub mod upstream;

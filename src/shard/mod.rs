@@ -4,7 +4,7 @@
 //! shard is touched by another thread.
 
 pub mod deadlines;
-pub mod event;
+pub mod flag;
 pub mod installed;
 pub mod mailbox;
 pub mod process;
@@ -14,11 +14,10 @@ pub mod stats;
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::mpsc::Sender;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use self::deadlines::{Deadlines, OnDue, SWEEP};
-use self::event::Event;
+use self::flag::Flag;
 use self::installed::{Installed, KnownEndpoints, Retired};
 use self::mailbox::{MailboxReceiver, Prepared, ShardCommand, ShardDump, ShardEvent};
 use self::process::ProcessLimits;
@@ -28,6 +27,7 @@ use crate::config::model::Driver;
 use crate::downstream::accept::Listeners;
 use crate::downstream::session::Scratch;
 use crate::http1::reply::DateCache;
+use crate::supervisor::event::{Event, EventSender};
 use crate::sys::buffer;
 use crate::sys::ring;
 
@@ -44,7 +44,7 @@ pub struct ShardStart {
     /// Commands.
     pub mailbox: MailboxReceiver,
     /// Where events go, with the shard's number.
-    pub events: Sender<(usize, ShardEvent)>,
+    pub events: EventSender,
 }
 
 /// The state that all tasks of a shard share.
@@ -73,15 +73,15 @@ pub struct Shard {
     draining: Cell<bool>,
     /// Second of the last look at idle upstream connections.
     reaped_s: Cell<u64>,
-    drained: Event,
-    events: Sender<(usize, ShardEvent)>,
+    drained: Flag,
+    events: EventSender,
 }
 
 /// Runs a shard on the calling thread until it is told to end.
 pub fn run(start: ShardStart) {
     let ShardStart { id, core, driver, process, mailbox, events } = start;
     let ended = |error: Option<String>| {
-        let _ = events.send((id, ShardEvent::Ended { error }));
+        let _ = events.send(Event::Shard(id, ShardEvent::Ended { error }));
     };
     if let Some(core) = core
         && !core_affinity::set_for_current(core_affinity::CoreId { id: core as usize })
@@ -94,7 +94,10 @@ pub fn run(start: ShardStart) {
     };
     let mut runtime = built.runtime;
     let epoll = built.rung == ring::Rung::Epoll;
-    let _ = events.send((id, ShardEvent::Started { rung: built.rung, passed_over: built.passed_over }));
+    let _ = events.send(Event::Shard(
+        id,
+        ShardEvent::Started { rung: built.rung, passed_over: built.passed_over },
+    ));
     let error = runtime.block_on(async {
         let shard = Rc::new(Shard::new(id, epoll, process, events.clone()));
         let mut mailbox = match mailbox.open(epoll) {
@@ -128,7 +131,7 @@ async fn keep_time(shard: Rc<Shard>) {
 }
 
 impl Shard {
-    fn new(id: usize, epoll: bool, process: Arc<ProcessLimits>, events: Sender<(usize, ShardEvent)>) -> Self {
+    fn new(id: usize, epoll: bool, process: Arc<ProcessLimits>, events: EventSender) -> Self {
         Self {
             id,
             epoll,
@@ -144,7 +147,7 @@ impl Shard {
             retired: Retired::default(),
             draining: Cell::new(false),
             reaped_s: Cell::new(0),
-            drained: Event::default(),
+            drained: Flag::default(),
             events,
         }
     }
@@ -173,7 +176,7 @@ impl Shard {
             buffer::trim();
         }
         if !self.retired.borrow().is_empty() {
-            let _ = self.events.send((self.id, ShardEvent::Retired(self.retired.take())));
+            self.report(ShardEvent::Retired(self.retired.take()));
         }
         if self.draining.get() && self.stats.sessions_open.value() == 0 && self.listeners.all_closed() {
             self.drained.set();
@@ -196,7 +199,7 @@ impl Shard {
     }
 
     fn report(&self, event: ShardEvent) {
-        let _ = self.events.send((self.id, event));
+        let _ = self.events.send(Event::Shard(self.id, event));
     }
 
     fn prepare(&self, prepared: Prepared) {

@@ -6,12 +6,12 @@ use std::task::{Poll, Waker};
 
 /// A flag with one waiting task.
 #[derive(Debug, Default)]
-pub struct Event {
+pub struct Flag {
     set: Cell<bool>,
     waiting: RefCell<Option<Waker>>,
 }
 
-impl Event {
+impl Flag {
     /// Sets the flag and wakes the waiting task.
     pub fn set(&self) {
         self.set.set(true);
