@@ -38,7 +38,7 @@ use regex::bytes::Regex;
 use self::claims::{Claims, PatternKind};
 use self::host::{Host, HostIndex, VirtualHost};
 use self::listener::{ListenerServers, listener_servers};
-use self::path::{PathIndex, PathIndexBuilder, RuleSetId};
+use self::path::{PathIndex, PathIndexBuilder, RuleSet};
 use self::texts::{Hasher, Texts};
 use crate::config::model::Config;
 use crate::message::Header;
@@ -66,7 +66,7 @@ struct Shared {
     gateways: Vec<GatewayTable>,
     fallback: GatewayTable,
     paths: PathIndex,
-    texts: Box<[u8]>,
+    texts: Vec<u8>,
 }
 
 /// What a route can depend on.
@@ -186,10 +186,8 @@ impl RoutingTable {
             return Selection::UnknownHost;
         };
         let shared = &*self.shared;
-        let route = host
-            .rules
-            .and_then(|rules| shared.paths.find(rules, &shared.texts, request, &self.regexes))
-            .and_then(|route| self.routes.get(route as usize));
+        let route = shared.paths.find(host.rules, &shared.texts, request, &self.regexes);
+        let route = route.and_then(|route| self.routes.get(route as usize));
         match route {
             Some(route) => Selection::Route { gateway, route },
             None => Selection::NoRoute { gateway },
@@ -248,7 +246,7 @@ struct Builder<'c> {
     paths: PathIndexBuilder,
     texts: Texts,
     /// Rules compiled so far, by the virtual services they come from: hosts with the same services share them.
-    rule_sets: HashMap<Box<[u32]>, RuleSetId, Hasher>,
+    rule_sets: HashMap<Box<[u32]>, RuleSet, Hasher>,
 }
 
 impl Builder<'_> {
@@ -275,23 +273,20 @@ impl Builder<'_> {
             rest = behind;
             services.clear();
             services.extend(here.iter().map(|(_, service)| service));
-            let rules = if services.is_empty() { None } else { Some(self.rule_set(&services)) };
+            let text = self.texts.add(pattern.text);
+            let rules = if services.is_empty() { RuleSet::EMPTY } else { self.rule_set(&services) };
             let leads_to = VirtualHost { gateway: pattern.gateway, rules };
             match pattern.kind {
                 PatternKind::Any => hosts.set_any(leads_to),
-                PatternKind::Exact => {
-                    hosts.add_exact(self.texts.intern(pattern.text), leads_to, self.texts.bytes());
-                }
-                PatternKind::Suffix => {
-                    hosts.add_suffix(self.texts.intern(pattern.text), leads_to, self.texts.bytes());
-                }
+                PatternKind::Exact => hosts.add_exact(text, leads_to, self.texts.bytes()),
+                PatternKind::Suffix => hosts.add_suffix(text, leads_to, self.texts.bytes()),
             }
         }
         hosts
     }
 
     /// The rules of these virtual services one after another.
-    fn rule_set(&mut self, services: &[u32]) -> RuleSetId {
+    fn rule_set(&mut self, services: &[u32]) -> RuleSet {
         if let Some(known) = self.rule_sets.get(services) {
             return *known;
         }
@@ -301,8 +296,8 @@ impl Builder<'_> {
             let http = config.virtual_services.get(service as usize).map(|service| service.http.as_slice());
             (first..).zip(http.unwrap_or_default())
         });
-        let id = paths.add_set(rules, texts);
-        self.rule_sets.insert(services.into(), id);
-        id
+        let set = paths.add_set(rules, texts);
+        self.rule_sets.insert(services.into(), set);
+        set
     }
 }
