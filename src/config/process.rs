@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 
 use crate::config::diagnostic::{Problem, visible};
+use crate::config::gateway::TIMER_RANGE;
 use crate::config::model::{Cores, Driver, Process};
 use crate::config::tree::{Reader, Table};
 use toml::de::DeValue;
@@ -27,6 +28,9 @@ pub(super) fn lower(reader: &mut Reader<'_>, table: &Table<'_>) -> Process {
     }
     if let Some(bytes) = reader.bytes(table, "buffer_bytes_max", 16 << 20..=1 << 40) {
         process.buffer_bytes_max = bytes;
+    }
+    if let Some(timeout) = reader.duration(table, "drain_timeout", TIMER_RANGE) {
+        process.drain_timeout = timeout;
     }
     process
 }
@@ -70,6 +74,10 @@ pub fn parse_cores(text: &str) -> Result<Cores, String> {
     }
     if !text.contains(['-', ',']) {
         let count = number(text, "a number of cores")?;
+        if count == 0 {
+            // No shards is no wish anybody has; the core of that number is.
+            return Ok(Cores::List(vec![0]));
+        }
         return if (1..=CORES_MAX).contains(&count) {
             Ok(Cores::Count(count))
         } else {

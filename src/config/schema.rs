@@ -49,8 +49,8 @@ pub(super) static ROOT: Schema = Schema::new(
 
 pub(super) static PROCESS: Schema = Schema::new(
     "[process]",
-    &["cores", "driver", "connections_max", "buffer_bytes_max"],
-    &["admin", "user", "group", "on_error", "metrics", "access_log", "drain_timeout", "log", "dns"],
+    &["cores", "driver", "connections_max", "buffer_bytes_max", "drain_timeout"],
+    &["admin", "user", "group", "on_error", "metrics", "access_log", "log", "dns"],
 )
 .elsewhere(&[
     ("workers", "write `cores`"),

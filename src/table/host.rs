@@ -7,7 +7,7 @@ use std::hash::BuildHasher;
 
 use hashbrown::HashTable;
 
-use super::path::RuleSetId;
+use super::path::RuleSet;
 use super::texts::Hasher;
 use crate::message::Span;
 
@@ -64,8 +64,8 @@ pub(super) fn stored_form(host: &str) -> &str {
 pub(super) struct VirtualHost {
     /// Index into the table's gateways: the one whose server claims the host.
     pub(super) gateway: u32,
-    /// Its rules; `None` when no virtual service routes the host.
-    pub(super) rules: Option<RuleSetId>,
+    /// Its rules; empty when no virtual service routes the host.
+    pub(super) rules: RuleSet,
 }
 
 /// The hosts of a listener.
@@ -191,10 +191,9 @@ mod tests {
     fn the_most_specific_pattern_wins() {
         let mut texts = Texts::default();
         let mut index = HostIndex::default();
-        let to = |gateway| VirtualHost { gateway, rules: None };
+        let to = |gateway| VirtualHost { gateway, rules: RuleSet::EMPTY };
         let long = format!(".{}", "x".repeat(300));
-        let spans =
-            ["www.example.com", ".example.com", ".b.example.com", &long].map(|text| texts.intern(text));
+        let spans = ["www.example.com", ".example.com", ".b.example.com", &long].map(|text| texts.add(text));
         index.add_exact(spans[0], to(1), texts.bytes());
         index.add_suffix(spans[1], to(2), texts.bytes());
         index.add_suffix(spans[2], to(3), texts.bytes());

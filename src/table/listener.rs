@@ -52,6 +52,7 @@ impl ListenerTable {
 ///
 /// A process has at most 65 536 listeners; servers beyond are left out.
 #[must_use]
+#[allow(clippy::type_complexity, reason = "read once, at the call; names for its parts would not say more")]
 pub fn listener_keys(config: &Config) -> Vec<(ListenerKey, bool, Vec<(Arc<str>, usize)>)> {
     let named =
         |(gateway, server): (usize, usize)| Some((Arc::clone(&config.gateways.get(gateway)?.name), server));

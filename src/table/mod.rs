@@ -38,7 +38,7 @@ use regex::bytes::Regex;
 use self::claims::{Claims, PatternKind};
 use self::host::{Host, HostIndex, VirtualHost};
 use self::listener::{ListenerServers, listener_servers};
-use self::path::{PathIndex, PathIndexBuilder, RuleSetId};
+use self::path::{PathIndex, PathIndexBuilder, RuleSet};
 use self::texts::{Hasher, Texts};
 use crate::config::model::Config;
 use crate::message::Header;
@@ -66,7 +66,7 @@ struct Shared {
     gateways: Vec<GatewayTable>,
     fallback: GatewayTable,
     paths: PathIndex,
-    texts: Box<[u8]>,
+    texts: Vec<u8>,
 }
 
 /// What a route can depend on.
@@ -190,14 +190,17 @@ impl RoutingTable {
     /// The virtual host that an authority leads to on a listener; `None` for an unknown host.
     #[must_use]
     pub fn host<'t>(&'t self, listener: ListenerId, authority: &[u8]) -> Option<HostMatch<'t>> {
-        self.find_host(listener, authority).map(|(host, gateway)| HostMatch { gateway, host })
+        let shared = &*self.shared;
+        let hosts = &shared.listeners.get(usize::from(listener.0))?.hosts;
+        let host = hosts.find(&Host::parse(authority)?, &shared.texts)?;
+        Some(HostMatch { gateway: shared.gateways.get(host.gateway as usize)?, host })
     }
 
     /// The first rule of a virtual host that matches.
     #[must_use]
     pub fn route<'t>(&'t self, host: &HostMatch<'t>, request: &RouteFacts<'_>) -> Option<&'t RouteTable> {
         let shared = &*self.shared;
-        let route = shared.paths.find(host.host.rules?, &shared.texts, request, &self.regexes)?;
+        let route = shared.paths.find(host.host.rules, &shared.texts, request, &self.regexes)?;
         self.routes.get(route as usize)
     }
 
@@ -209,12 +212,6 @@ impl RoutingTable {
             Some(route) => Selection::Route { gateway: host.gateway, route },
             None => Selection::NoRoute { gateway: host.gateway },
         }
-    }
-
-    /// The gateway that an authority belongs to on a listener; `None` for an unknown host.
-    #[must_use]
-    pub fn gateway_of(&self, listener: ListenerId, authority: &[u8]) -> Option<&GatewayTable> {
-        self.find_host(listener, authority).map(|(_, gateway)| gateway)
     }
 
     /// The gateway whose limits, timers and path policy hold before the host is known, and for requests of unknown
@@ -229,13 +226,6 @@ impl RoutingTable {
             .get(usize::from(listener.0))
             .and_then(|listener| shared.gateways.get(listener.gateway as usize))
             .unwrap_or(&shared.fallback)
-    }
-
-    fn find_host(&self, listener: ListenerId, authority: &[u8]) -> Option<(VirtualHost, &GatewayTable)> {
-        let shared = &*self.shared;
-        let hosts = &shared.listeners.get(usize::from(listener.0))?.hosts;
-        let host = hosts.find(&Host::parse(authority)?, &shared.texts)?;
-        Some((host, shared.gateways.get(host.gateway as usize)?))
     }
 }
 
@@ -263,7 +253,7 @@ struct Builder<'c> {
     paths: PathIndexBuilder,
     texts: Texts,
     /// Rules compiled so far, by the virtual services they come from: hosts with the same services share them.
-    rule_sets: HashMap<Box<[u32]>, RuleSetId, Hasher>,
+    rule_sets: HashMap<Box<[u32]>, RuleSet, Hasher>,
 }
 
 impl Builder<'_> {
@@ -290,23 +280,20 @@ impl Builder<'_> {
             rest = behind;
             services.clear();
             services.extend(here.iter().map(|(_, service)| service));
-            let rules = if services.is_empty() { None } else { Some(self.rule_set(&services)) };
+            let text = self.texts.add(pattern.text);
+            let rules = if services.is_empty() { RuleSet::EMPTY } else { self.rule_set(&services) };
             let leads_to = VirtualHost { gateway: pattern.gateway, rules };
             match pattern.kind {
                 PatternKind::Any => hosts.set_any(leads_to),
-                PatternKind::Exact => {
-                    hosts.add_exact(self.texts.intern(pattern.text), leads_to, self.texts.bytes());
-                }
-                PatternKind::Suffix => {
-                    hosts.add_suffix(self.texts.intern(pattern.text), leads_to, self.texts.bytes());
-                }
+                PatternKind::Exact => hosts.add_exact(text, leads_to, self.texts.bytes()),
+                PatternKind::Suffix => hosts.add_suffix(text, leads_to, self.texts.bytes()),
             }
         }
         hosts
     }
 
     /// The rules of these virtual services one after another.
-    fn rule_set(&mut self, services: &[u32]) -> RuleSetId {
+    fn rule_set(&mut self, services: &[u32]) -> RuleSet {
         if let Some(known) = self.rule_sets.get(services) {
             return *known;
         }
@@ -316,8 +303,8 @@ impl Builder<'_> {
             let http = config.virtual_services.get(service as usize).map(|service| service.http.as_slice());
             (first..).zip(http.unwrap_or_default())
         });
-        let id = paths.add_set(rules, texts);
-        self.rule_sets.insert(services.into(), id);
-        id
+        let set = paths.add_set(rules, texts);
+        self.rule_sets.insert(services.into(), set);
+        set
     }
 }

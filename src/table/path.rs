@@ -10,7 +10,6 @@
 //! before the match; entries that no request can reach are left out at build time. All sets lie in a few flat
 //! arrays: compact, and quick to drop.
 
-use std::cmp::Ordering;
 use std::sync::Arc;
 
 use hashbrown::HashMap;
@@ -23,27 +22,39 @@ use crate::config::model::{HttpMatch, HttpRoute, StringMatch};
 use crate::message::Span;
 
 /// The compiled rules of all hosts.
+///
+/// What one lookup reads lies close together, because with many hosts it is the memory's latency that counts: a node
+/// holds its entry, and the texts of a set follow one another.
 #[derive(Debug, Default)]
 pub(super) struct PathIndex {
-    nodes: Box<[Node]>,
-    entries: Box<[Entry]>,
-    conditions: Box<[Conditions]>,
-    sets: Box<[RuleSet]>,
+    nodes: Vec<Node>,
+    /// Residual lists, and the lists of nodes that have several entries.
+    entries: Vec<Entry>,
+    conditions: Vec<Conditions>,
 }
 
-/// Index into the sets: the rules of one host, or of many hosts that have the same virtual services.
+/// The rules of one host, or of many hosts that have the same virtual services.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) struct RuleSetId(pub(super) u32);
+pub(super) struct RuleSet {
+    first_node: u32,
+    node_count: u32,
+    /// First residual entry, or [`NONE`].
+    residual: u32,
+}
 
-/// A path that exact or prefix entries name.
+impl RuleSet {
+    /// Matches nothing.
+    pub(super) const EMPTY: Self = Self { first_node: 0, node_count: 0, residual: NONE };
+}
+
+/// A path that entries name, as exact or as prefix; where both occur the exact one's node comes second.
 #[derive(Clone, Copy, Debug)]
 struct Node {
     text: Span,
-    /// First entry of each list, or [`NONE`].
-    exact: u32,
-    prefix: u32,
-    /// The node of the longest shorter prefix that has prefix entries, or [`NONE`].
+    /// The node of the longest prefix of `text` (or the same text, as prefix) that has prefix entries, or [`NONE`].
     shorter: u32,
+    /// The node's only entry; with [`MANY`] its `route` is where the list of all starts.
+    entry: Entry,
 }
 
 /// A `match` block.
@@ -53,48 +64,44 @@ struct Entry {
     order: u32,
     /// Index into the table's routes.
     route: u32,
-    /// Index into the conditions, or [`NO_CONDITIONS`]; [`LAST`] is set on the last entry of its list.
+    /// Index into the conditions or [`NO_CONDITIONS`], and flags.
     conditions: u32,
 }
 
-#[derive(Clone, Copy, Debug)]
-struct RuleSet {
-    first_node: u32,
-    node_count: u32,
-    /// First residual entry, or [`NONE`].
-    residual: u32,
-}
-
 const NONE: u32 = u32::MAX;
+/// The last entry of its list.
 const LAST: u32 = 1 << 31;
-const NO_CONDITIONS: u32 = LAST - 1;
+/// The node has several entries.
+const MANY: u32 = 1 << 30;
+/// The node's path is a prefix.
+const PREFIX: u32 = 1 << 29;
+const NO_CONDITIONS: u32 = PREFIX - 1;
 
 impl PathIndex {
     /// The route of the first rule that matches, an index into the table's routes.
     pub(super) fn find(
         &self,
-        set: RuleSetId,
+        set: RuleSet,
         texts: &[u8],
         request: &RouteFacts<'_>,
         regexes: &[Regex],
     ) -> Option<u32> {
-        let set = self.sets.get(set.0 as usize)?;
         let first = set.first_node as usize;
         let nodes = self.nodes.get(first..first + set.node_count as usize)?;
         let mut best = Best { order: u32::MAX, route: None };
         let (at, common) = last_not_after(nodes, texts, request.path);
-        if let Some(node) = at.checked_sub(1).and_then(|at| nodes.get(at)) {
-            if common == node.text.len() && common == request.path.len() {
-                self.scan(node.exact, &mut best, request, regexes);
-            }
-            let mut node = Some(node);
-            while let Some(prefix) = node {
-                // What `common` covers of the node's text, it covers of the shorter prefixes on the way up too.
-                if prefix.text.len() <= common {
-                    self.scan(prefix.prefix, &mut best, request, regexes);
+        let mut node = at.checked_sub(1).and_then(|at| nodes.get(at));
+        while let Some(Node { text, shorter, entry }) = node {
+            // What `common` covers of a node's text, it covers of the shorter prefixes on the way up too.
+            let covers = text.len() <= common;
+            if covers && (entry.conditions & PREFIX != 0 || text.len() == request.path.len()) {
+                if entry.conditions & MANY != 0 {
+                    self.scan(entry.route, &mut best, request, regexes);
+                } else if entry.order < best.order && self.holds(entry, request, regexes) {
+                    best = Best { order: entry.order, route: Some(entry.route) };
                 }
-                node = self.nodes.get(prefix.shorter as usize);
             }
+            node = self.nodes.get(*shorter as usize);
         }
         // Last, because regexes cost most and only those before the best entry need a look.
         self.scan(set.residual, &mut best, request, regexes);
@@ -102,18 +109,13 @@ impl PathIndex {
     }
 
     /// Takes the first entry of a list that matches, if it comes before the best one so far.
-    #[inline]
     fn scan(&self, first: u32, best: &mut Best, request: &RouteFacts<'_>, regexes: &[Regex]) {
-        if first == NONE {
-            return;
-        }
+        // NONE is beyond the entries.
         for entry in self.entries.get(first as usize..).unwrap_or_default() {
             if entry.order >= best.order {
                 return;
             }
-            let id = entry.conditions & !LAST;
-            let conditions = self.conditions.get(id as usize);
-            if id == NO_CONDITIONS || conditions.is_some_and(|conditions| conditions.hold(request, regexes)) {
+            if self.holds(entry, request, regexes) {
                 *best = Best { order: entry.order, route: Some(entry.route) };
                 return;
             }
@@ -121,6 +123,13 @@ impl PathIndex {
                 return;
             }
         }
+    }
+
+    #[inline]
+    fn holds(&self, entry: &Entry, request: &RouteFacts<'_>, regexes: &[Regex]) -> bool {
+        let id = entry.conditions & NO_CONDITIONS;
+        id == NO_CONDITIONS
+            || self.conditions.get(id as usize).is_some_and(|conditions| conditions.hold(request, regexes))
     }
 }
 
@@ -172,82 +181,64 @@ fn common_prefix(left: &[u8], right: &[u8], known: usize) -> usize {
 /// Compiles rule sets.
 #[derive(Default)]
 pub(super) struct PathIndexBuilder {
-    nodes: Vec<Node>,
-    entries: Vec<Entry>,
-    conditions: Vec<Conditions>,
-    sets: Vec<RuleSet>,
+    index: PathIndex,
     regexes: Vec<Arc<Regex>>,
     regex_ids: HashMap<*const Regex, RegexId, Hasher>,
-    /// Kept for its memory.
-    pending: Vec<Pending>,
 }
 
-/// An entry that is not in its list yet.
-struct Pending {
-    text: Span,
+/// An entry that is not in its place yet.
+struct Pending<'c> {
     place: Place,
+    text: &'c str,
     entry: Entry,
+}
+
+impl Pending<'_> {
+    /// Residual entries last, the others by path; each list in order.
+    fn key(&self) -> (bool, &str, Place, u32) {
+        (self.place == Place::Residual, self.text, self.place, self.entry.order)
+    }
 }
 
 #[derive(Clone, Copy, Eq, Ord, PartialEq, PartialOrd)]
 enum Place {
-    Exact,
     Prefix,
+    Exact,
     Residual,
 }
 
 impl PathIndexBuilder {
-    /// Compiles rules in order, each with its index into the table's routes.
+    /// Compiles rules in order, each with its index into the table's routes. Appends their paths to `texts`.
     pub(super) fn add_set<'c>(
         &mut self,
         rules: impl Iterator<Item = (u32, &'c HttpRoute)>,
         texts: &mut Texts,
-    ) -> RuleSetId {
-        let mut pending = std::mem::take(&mut self.pending);
-        pending.clear();
+    ) -> RuleSet {
+        let any = HttpMatch::default();
+        let mut pending: Vec<Pending<'_>> = Vec::with_capacity(rules.size_hint().0);
         'rules: for (route, rule) in rules {
-            let any = HttpMatch::default();
-            let blocks =
-                if rule.matches.is_empty() { std::slice::from_ref(&any) } else { rule.matches.as_slice() };
+            let blocks = if rule.matches.is_empty() { std::slice::from_ref(&any) } else { &rule.matches };
             for block in blocks {
+                let (place, text, conditions) = self.block(block);
                 let order = pending.len() as u32;
-                let block = self.block(block, order, route, texts);
-                let catches_all = block.place == Place::Residual && block.entry.conditions == NO_CONDITIONS;
-                pending.push(block);
-                if catches_all {
-                    break 'rules; // Nothing behind it can be reached.
+                pending.push(Pending { place, text, entry: Entry { order, route, conditions } });
+                if place == Place::Residual && conditions == NO_CONDITIONS {
+                    break 'rules; // It matches everything: nothing behind it can be reached.
                 }
             }
         }
-        let by_path = |left: &Pending, right: &Pending| {
-            let residual = (left.place == Place::Residual).cmp(&(right.place == Place::Residual));
-            let text = || left.text.of(texts.bytes()).cmp(right.text.of(texts.bytes()));
-            residual
-                .then_with(|| if left.text == right.text { Ordering::Equal } else { text() })
-                .then(left.place.cmp(&right.place))
-                .then(left.entry.order.cmp(&right.entry.order))
-        };
-        pending.sort_unstable_by(by_path);
-        let id = RuleSetId(self.sets.len() as u32);
-        let set = self.lay_out(&pending, texts);
-        self.sets.push(set);
-        self.pending = pending;
-        id
+        pending.sort_unstable_by(|left, right| left.key().cmp(&right.key()));
+        self.lay_out(&pending, texts)
     }
 
     /// The index, and the regexes it refers to.
     pub(super) fn finish(self) -> (PathIndex, Vec<Arc<Regex>>) {
-        let index = PathIndex {
-            nodes: self.nodes.into_boxed_slice(),
-            entries: self.entries.into_boxed_slice(),
-            conditions: self.conditions.into_boxed_slice(),
-            sets: self.sets.into_boxed_slice(),
-        };
-        (index, self.regexes)
+        (self.index, self.regexes)
     }
 
-    fn block(&mut self, block: &HttpMatch, order: u32, route: u32, texts: &mut Texts) -> Pending {
-        let Self { conditions: all, regexes, regex_ids, .. } = self;
+    /// Where a block belongs, its path there, and its conditions.
+    fn block<'c>(&mut self, block: &'c HttpMatch) -> (Place, &'c str, u32) {
+        let Self { index, regexes, regex_ids } = self;
         let mut regex_id = |regex: &Arc<Regex>| {
             *regex_ids.entry(Arc::as_ptr(regex)).or_insert_with(|| {
                 regexes.push(Arc::clone(regex));
@@ -255,12 +246,15 @@ impl PathIndexBuilder {
             })
         };
         let (place, text, path) = match &block.uri {
-            Some(StringMatch::Exact(path)) => (Place::Exact, texts.intern(path), None),
-            Some(StringMatch::Prefix(path)) => (Place::Prefix, texts.intern(path), None),
-            Some(StringMatch::Regex(regex)) => (Place::Residual, Span::default(), Some(regex_id(regex))),
-            None => (Place::Residual, Span::default(), None),
+            Some(StringMatch::Exact(path)) => (Place::Exact, &**path, None),
+            Some(StringMatch::Prefix(path)) => (Place::Prefix, &**path, None),
+            Some(StringMatch::Regex(regex)) => (Place::Residual, "", Some(regex_id(regex))),
+            None => (Place::Residual, "", None),
         };
-        let conditions = Conditions {
+        if path.is_none() && block.method.is_none() && block.headers.is_empty() {
+            return (place, text, NO_CONDITIONS);
+        }
+        index.conditions.push(Conditions {
             path,
             method: block.method.as_ref().map(|method| TextMatch::new(method, &mut regex_id)),
             headers: block
@@ -268,64 +262,54 @@ impl PathIndexBuilder {
                 .iter()
                 .map(|(name, text)| (Arc::clone(name), TextMatch::new(text, &mut regex_id)))
                 .collect(),
-        };
-        let mut id = NO_CONDITIONS;
-        if !conditions.is_empty() {
-            id = all.len() as u32;
-            all.push(conditions);
-        }
-        Pending { text, place, entry: Entry { order, route, conditions: id } }
+        });
+        (place, text, index.conditions.len() as u32 - 1)
     }
 
     /// Moves sorted entries into nodes and lists.
-    fn lay_out(&mut self, pending: &[Pending], texts: &Texts) -> RuleSet {
-        let first_node = self.nodes.len() as u32;
-        let mut residual = NONE;
-        // Nodes with prefix entries whose texts are prefixes of one another, the longest on top.
-        let mut prefixes: Vec<u32> = Vec::new();
+    fn lay_out(&mut self, pending: &[Pending<'_>], texts: &mut Texts) -> RuleSet {
+        let nodes = self.index.nodes.len() as u32;
+        let mut set = RuleSet { first_node: nodes, node_count: 0, residual: NONE };
+        // Prefix nodes of which each is a prefix of the next, the longest last.
+        let mut prefixes: Vec<(u32, &str)> = Vec::new();
+        let mut last_text = ("", Span::default());
         for list in pending.chunk_by(|left, right| left.place == right.place && left.text == right.text) {
-            let Some(head) = list.first() else { continue };
-            let first = self.list(list);
-            if head.place == Place::Residual {
-                residual = first;
+            let Some(&Pending { place, text, entry }) = list.first() else { continue };
+            if place == Place::Residual {
+                set.residual = self.list(list);
                 continue;
             }
-            let newest = self.nodes.len() as u32;
-            let same = newest > first_node && self.nodes.last().is_some_and(|node| node.text == head.text);
-            if !same {
-                let text = head.text.of(texts.bytes());
-                let is_prefix = |at: u32| {
-                    self.nodes
-                        .get(at as usize)
-                        .is_some_and(|node| text.starts_with(node.text.of(texts.bytes())))
-                };
-                while prefixes.pop_if(|at| !is_prefix(*at)).is_some() {}
-                let shorter = prefixes.last().copied().unwrap_or(NONE);
-                self.nodes.push(Node { text: head.text, exact: NONE, prefix: NONE, shorter });
+            while prefixes.pop_if(|(_, prefix)| !text.starts_with(*prefix)).is_some() {}
+            let shorter = prefixes.last().map_or(NONE, |(at, _)| *at);
+            let mut entry = entry;
+            if list.len() > 1 && entry.conditions != NO_CONDITIONS {
+                entry.conditions |= MANY;
+                entry.route = self.list(list);
             }
-            let at = self.nodes.len() as u32 - 1;
-            if let Some(node) = self.nodes.last_mut() {
-                if head.place == Place::Exact {
-                    node.exact = first;
-                } else {
-                    node.prefix = first;
-                    prefixes.push(at);
-                }
+            if place == Place::Prefix {
+                entry.conditions |= PREFIX;
+                prefixes.push((nodes + set.node_count, text));
             }
+            if text != last_text.0 {
+                last_text = (text, texts.add(text));
+            }
+            self.index.nodes.push(Node { text: last_text.1, shorter, entry });
+            set.node_count += 1;
         }
-        RuleSet { first_node, node_count: self.nodes.len() as u32 - first_node, residual }
+        set
     }
 
     /// Appends one list, up to the first entry that always matches, and returns where it starts.
-    fn list(&mut self, list: &[Pending]) -> u32 {
-        let first = self.entries.len() as u32;
+    fn list(&mut self, list: &[Pending<'_>]) -> u32 {
+        let entries = &mut self.index.entries;
+        let first = entries.len() as u32;
         for pending in list {
-            self.entries.push(pending.entry);
+            entries.push(pending.entry);
             if pending.entry.conditions == NO_CONDITIONS {
                 break;
             }
         }
-        if let Some(last) = self.entries.last_mut() {
+        if let Some(last) = entries.last_mut() {
             last.conditions |= LAST;
         }
         first
