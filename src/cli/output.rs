@@ -7,7 +7,7 @@ use crate::config::render::{self, Colour};
 
 /// Diagnostics as text for stderr, coloured on a terminal unless `NO_COLOR` is set.
 #[must_use]
-pub fn diagnostics(diagnostics: &[Diagnostic]) -> String {
+pub(super) fn diagnostics(diagnostics: &[Diagnostic]) -> String {
     let terminal = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
     let colour = if terminal { Colour::Ansi } else { Colour::Plain };
     diagnostics.iter().map(|diagnostic| render::text(diagnostic, colour)).collect()

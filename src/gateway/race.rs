@@ -10,7 +10,7 @@ use std::task::Poll;
 ///
 /// # Errors
 /// Those of `side`.
-pub async fn beside<T, E>(
+pub(super) async fn beside<T, E>(
     side: impl Future<Output = Result<(), E>>,
     main: impl Future<Output = T>,
 ) -> Result<(T, bool), E> {

@@ -1,6 +1,7 @@
 //! Reads a configuration and builds every shard's table from it, on a helper thread: neither the shards nor the
 //! supervisor wait for it.
 
+use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread;
@@ -61,10 +62,10 @@ pub struct Loaded {
     pub build: Option<Build>,
 }
 
-/// Reads `source` and builds tables for `shards` shards.
+/// Builds tables for `shards` shards from what was read.
 #[must_use]
-pub fn load(source: &Source, generation: u64, shards: usize) -> Loaded {
-    let config::Loaded { config, diagnostics } = source.read();
+pub fn build(read: config::Loaded, generation: u64, shards: usize) -> Loaded {
+    let config::Loaded { config, diagnostics } = read;
     let build = config.map(|config| {
         let first = RoutingTable::build(&config, generation, 0);
         let others: Vec<_> = (1..shards).map(|shard| Box::new(first.for_shard(shard))).collect();
@@ -79,13 +80,14 @@ pub fn load(source: &Source, generation: u64, shards: usize) -> Loaded {
     Loaded { generation, diagnostics, build }
 }
 
-/// As [`load`], on a thread of its own; the result comes as an event.
-pub fn load_aside(source: Source, generation: u64, shards: usize, events: EventSender) {
-    let body = move || {
-        let loaded = load(&source, generation, shards);
+/// Reads `source` and builds from it on a thread of its own; the result comes as an event.
+///
+/// # Errors
+/// When no thread can be started.
+pub fn load_aside(source: Source, generation: u64, shards: usize, events: EventSender) -> io::Result<()> {
+    thread::Builder::new().name("loader".into()).spawn(move || {
+        let loaded = build(source.read(), generation, shards);
         let _ = events.send(Event::Loaded(Box::new(loaded)));
-    };
-    if let Err(error) = thread::Builder::new().name("loader".into()).spawn(body) {
-        tracing::error!(%error, "no thread could be started to load the configuration");
-    }
+    })?;
+    Ok(())
 }

@@ -103,8 +103,7 @@ pub fn start(source: Source, options: &Options) -> Result<Supervisor, StartError
     let host = cores::Host::detect();
     let chosen = cores::choose(options.cores.as_ref().unwrap_or(&process.cores), &host)
         .map_err(StartError::Host)?;
-    drop(read);
-    let loaded = load::load(&source, 1, chosen.len());
+    let loaded = load::build(read, 1, chosen.len());
     let limits = Arc::new(ProcessLimits::new(&process));
     let (events, inbox) = channel();
     let mut supervisor = Supervisor {

@@ -65,7 +65,10 @@ impl Supervisor {
         }
         let generation = self.generation + 1;
         self.reload = Some(Reload::new(generation, Phase::Loading));
-        load_aside(self.source.clone(), generation, self.shards.len(), self.events.clone());
+        let (source, events) = (self.source.clone(), self.events.clone());
+        if let Err(error) = load_aside(source, generation, self.shards.len(), events) {
+            self.abort_reload(&format!("no thread could be started to load the configuration: {error}"));
+        }
     }
 
     /// Takes a loaded configuration into its first phase, or says why not.
