@@ -16,6 +16,8 @@
 
 pub mod cli;
 pub mod config;
+#[doc(hidden)]
+pub mod fuzz;
 pub mod http1;
 pub mod message;
 pub mod table;
