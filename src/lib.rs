@@ -17,6 +17,8 @@
 pub mod cli;
 pub mod config;
 pub mod downstream;
+#[doc(hidden)]
+pub mod fuzz;
 pub mod gateway;
 pub mod http1;
 pub mod message;

@@ -77,6 +77,8 @@ pub fn parse_decimal(text: &[u8]) -> Option<u64> {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test may panic")]
+
     use super::*;
 
     /// The digits agree with the standard library's at the edges of every length.
@@ -118,7 +120,7 @@ mod tests {
             ("2001:db8::1", "2001:db8::1"),
         ] {
             let mut out = Vec::new();
-            push_ip(&mut out, address.parse().unwrap_or(IpAddr::from([9, 9, 9, 9])));
+            push_ip(&mut out, address.parse().unwrap());
             assert_eq!(String::from_utf8_lossy(&out), text);
         }
     }
