@@ -16,6 +16,7 @@
 
 pub mod cli;
 pub mod config;
+pub mod demo;
 pub mod http1;
 pub mod message;
 pub mod table;

@@ -1,5 +1,7 @@
 //! The command line: one file per command.
 
+pub mod demo;
+
 use std::process::ExitCode;
 
 /// Runs the command line of this process and returns its exit code.

@@ -25,7 +25,8 @@ struct Seen {
     ended: usize,
     bytes: u64,
     failures: Vec<String>,
-    streams: Vec<TcpStream>,
+    /// By connection; for stopping, given up when a script ends.
+    streams: Vec<Option<TcpStream>>,
 }
 
 /// A server on a kernel-chosen port of 127.0.0.1.
@@ -55,7 +56,7 @@ impl Backend {
                     }
                     let number = seen.update(|seen| {
                         seen.accepted += 1;
-                        seen.streams.push(stream.try_clone().unwrap());
+                        seen.streams.push(Some(stream.try_clone().unwrap()));
                         seen.accepted - 1
                     });
                     let conn = Conn::new(stream, number, Arc::clone(&seen));
@@ -132,12 +133,10 @@ fn run(script: &(impl Fn(&mut Conn) + ?Sized), mut conn: Conn, stopping: &Atomic
     let seen = Arc::clone(&conn.seen);
     let number = conn.number;
     conn.account();
-    // The clone kept for stopping would otherwise hold the connection open.
-    if !conn.left_open {
-        let _ = conn.stream.shutdown(Shutdown::Both);
-    }
     drop(conn);
     seen.update(|seen| {
+        // Only with this clone, too, is the connection closed.
+        seen.streams[number] = None;
         seen.ended += 1;
         if let (Err(panic), false) = (outcome, stopping.load(Ordering::SeqCst)) {
             let text = panic.downcast_ref::<String>().cloned();
@@ -151,7 +150,7 @@ impl Drop for Backend {
     fn drop(&mut self) {
         let failures = self.seen.update(|seen| {
             self.stopping.store(true, Ordering::SeqCst);
-            for stream in &seen.streams {
+            for stream in seen.streams.iter().flatten() {
                 let _ = stream.shutdown(Shutdown::Both);
             }
             std::mem::take(&mut seen.failures)
@@ -178,7 +177,6 @@ pub(crate) struct Conn {
     stream: TcpStream,
     reader: Reader,
     accounted: u64,
-    left_open: bool,
     seen: Arc<Watched<Seen>>,
 }
 
@@ -187,7 +185,7 @@ impl Conn {
         stream.set_nodelay(true).unwrap();
         stream.set_write_timeout(Some(DEADLINE)).unwrap();
         let reader = Reader::new(stream.try_clone().unwrap());
-        Self { number, stream, reader, accounted: 0, left_open: false, seen }
+        Self { number, stream, reader, accounted: 0, seen }
     }
 
     fn account(&mut self) {
@@ -249,10 +247,10 @@ impl Conn {
     }
 
     /// Reads raw bytes until the gateway ends its side.
-    pub(crate) fn to_end(&mut self) -> Result<Vec<u8>, Failure> {
+    pub(crate) fn until_end(&mut self) -> Result<Vec<u8>, Failure> {
         self.reader.arm();
         let mut bytes = Vec::new();
-        let result = self.reader.to_end(&mut bytes).map(|()| bytes);
+        let result = self.reader.until_end(&mut bytes).map(|()| bytes);
         self.account();
         result
     }
@@ -290,19 +288,20 @@ impl Conn {
     /// Sends a response with `Content-Length`.
     pub(crate) fn reply(&mut self, status: u16, body: impl AsRef<[u8]>) {
         let body = body.as_ref();
-        let mut bytes = format!("HTTP/1.1 {status} Reply\r\nContent-Length: {}\r\n\r\n", body.len()).into_bytes();
+        let mut bytes =
+            format!("HTTP/1.1 {status} Reply\r\nContent-Length: {}\r\n\r\n", body.len()).into_bytes();
         bytes.extend_from_slice(body);
         self.send(bytes);
     }
 
     /// Ends the sending side only.
-    pub(crate) fn half_close(&mut self) {
+    pub(crate) fn half_close(&self) {
         self.stream.shutdown(Shutdown::Write).unwrap();
     }
 
     /// Waits until the gateway ends the connection, by FIN or RST; panics when it sends anything before.
     pub(crate) fn wait_closed(&mut self) {
-        match self.to_end() {
+        match self.until_end() {
             Ok(bytes) => assert!(bytes.is_empty(), "unexpected: {:?}", String::from_utf8_lossy(&bytes)),
             Err(Failure::Reset) => {}
             Err(failure) => panic!("waiting for the end: {failure:?}"),
@@ -311,18 +310,14 @@ impl Conn {
 
     /// Resets the connection: what is in flight in either direction is lost.
     pub(crate) fn reset(&mut self) {
-        let number = self.number;
-        let socket = SockRef::from(&self.stream);
-        socket.set_linger(Some(Duration::ZERO)).unwrap();
-        // A reset is only sent when the last descriptor of the socket goes, and two more are held: the reader's and
-        // the one kept for stopping. All three are replaced by a descriptor of a socket pair that is already gone.
+        SockRef::from(&self.stream).set_linger(Some(Duration::ZERO)).unwrap();
+        // The reset is sent when the socket's last descriptor goes, and three are held: the reader's, the one kept for
+        // stopping, and ours. A stream that is dead already takes their place.
         let dead = dead_stream();
+        self.account();
         self.reader = Reader::new(dead.try_clone().unwrap());
-        self.seen.update(|seen| {
-            seen.bytes += 0;
-            seen.streams[number] = dead.try_clone().unwrap();
-        });
         self.accounted = 0;
+        self.seen.update(|seen| seen.streams[self.number] = None);
         self.stream = dead;
     }
 }

@@ -21,7 +21,7 @@ pub(crate) struct Client {
 #[derive(Clone, Debug)]
 pub(crate) struct Broken {
     /// What was there: `None` when not even a head came.
-    pub(crate) partial: Option<Response>,
+    pub(crate) partial: Option<Box<Response>>,
     /// Why it stopped.
     pub(crate) failure: Failure,
 }
@@ -104,7 +104,7 @@ impl Client {
         let content = &mut response.content;
         match response.framing {
             Framing::Chunked => self.reader.chunked(content),
-            Framing::Close => self.reader.to_end(&mut content.body),
+            Framing::Close => self.reader.until_end(&mut content.body),
             Framing::Length(length) => self.reader.exactly(length, &mut content.body),
             Framing::None => Ok(()),
         }
@@ -115,7 +115,7 @@ impl Client {
         let mut response = self.head(method)?;
         match self.content(&mut response) {
             Ok(()) => Ok(response),
-            Err(failure) => Err(Broken { partial: Some(response), failure }),
+            Err(failure) => Err(Broken { partial: Some(Box::new(response)), failure }),
         }
     }
 
@@ -151,23 +151,23 @@ impl Client {
     }
 
     /// Reads everything up to the end of the connection.
-    pub(crate) fn to_end(&mut self) -> Result<Vec<u8>, Failure> {
+    pub(crate) fn until_end(&mut self) -> Result<Vec<u8>, Failure> {
         self.reader.arm();
         let mut bytes = Vec::new();
-        self.reader.to_end(&mut bytes).map(|()| bytes)
+        self.reader.until_end(&mut bytes).map(|()| bytes)
     }
 
     /// Asserts that the gateway ends the connection with a clean FIN and sends nothing more.
     #[track_caller]
     pub(crate) fn assert_closed(&mut self) {
-        match self.to_end() {
+        match self.until_end() {
             Ok(bytes) => assert!(bytes.is_empty(), "more came: {:?}", String::from_utf8_lossy(&bytes)),
             Err(failure) => panic!("expected a clean end: {failure:?}"),
         }
     }
 
     /// Ends the sending side only.
-    pub(crate) fn half_close(&mut self) {
+    pub(crate) fn half_close(&self) {
         self.stream.shutdown(Shutdown::Write).unwrap();
     }
 

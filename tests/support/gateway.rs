@@ -121,7 +121,10 @@ impl Gateway {
             output.stdout_ended || output.stdout.iter().any(|line| line.starts_with(&wanted))
         });
         let stdout = self.stdout();
-        assert!(stdout.iter().any(|line| line.starts_with(&wanted)), "ended before it was ready: {stdout:#?}");
+        assert!(
+            stdout.iter().any(|line| line.starts_with(&wanted)),
+            "ended before it was ready: {stdout:#?}"
+        );
         self.listening = stdout.iter().filter_map(|line| parse_listening(line)).collect();
     }
 
@@ -232,7 +235,10 @@ fn parse_listening(line: &str) -> Option<Listening> {
     let address = words.next()?.parse().unwrap_or_else(|error| panic!("{line:?}: {error}"));
     let mut value = |key: &str| {
         let word = words.next().unwrap_or_default();
-        word.strip_prefix(key).and_then(|rest| rest.strip_prefix('=')).unwrap_or_else(|| panic!("{line:?}")).to_owned()
+        word.strip_prefix(key)
+            .and_then(|rest| rest.strip_prefix('='))
+            .unwrap_or_else(|| panic!("{line:?}"))
+            .to_owned()
     };
     let (gateway, server, protocol) = (value("gateway"), value("server"), value("protocol"));
     Some(Listening { address, gateway, server: server.parse().expect("server=number"), protocol })

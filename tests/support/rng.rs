@@ -10,9 +10,10 @@ pub(crate) struct Rng(u64);
 impl Rng {
     /// A generator with a fresh seed, or that of `RINGGATE_SEED`. Prints it; the test runner shows that on failure.
     pub(crate) fn from_env() -> Self {
-        let seed = env::var("RINGGATE_SEED")
-            .ok()
-            .map_or_else(|| RandomState::new().hash_one(0), |text| text.parse().expect("RINGGATE_SEED: a number"));
+        let seed = env::var("RINGGATE_SEED").ok().map_or_else(
+            || RandomState::new().hash_one(0),
+            |text| text.parse().expect("RINGGATE_SEED: a number"),
+        );
         println!("RINGGATE_SEED={seed}");
         Self::new(seed)
     }
@@ -60,5 +61,7 @@ impl Rng {
 
 /// FNV-1a, to compare bodies too large to print.
 pub(crate) fn checksum(bytes: &[u8]) -> u64 {
-    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3))
+    bytes
+        .iter()
+        .fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3))
 }

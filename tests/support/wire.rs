@@ -163,7 +163,7 @@ impl Reader {
     }
 
     /// Appends all bytes up to the end of the stream.
-    pub(crate) fn to_end(&mut self, body: &mut Vec<u8>) -> Result<(), Failure> {
+    pub(crate) fn until_end(&mut self, body: &mut Vec<u8>) -> Result<(), Failure> {
         loop {
             body.append(&mut self.buffer);
             if !self.fill()? {
@@ -193,9 +193,8 @@ impl Reader {
             if line.is_empty() {
                 return Ok(());
             }
-            let (name, value) = line
-                .split_once(':')
-                .ok_or_else(|| Failure::Malformed(format!("trailer {line:?}")))?;
+            let (name, value) =
+                line.split_once(':').ok_or_else(|| Failure::Malformed(format!("trailer {line:?}")))?;
             content.trailers.0.push((name.to_owned(), value.trim().to_owned()));
         }
     }
