@@ -16,6 +16,7 @@
 
 pub mod cli;
 pub mod config;
+pub mod demo;
 pub mod downstream;
 #[doc(hidden)]
 pub mod fuzz;

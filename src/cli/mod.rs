@@ -1,6 +1,7 @@
 //! The command line: one file per command.
 
 pub mod check;
+pub mod demo;
 mod output;
 pub mod run;
 
@@ -11,6 +12,7 @@ use tracing_subscriber::EnvFilter;
 
 const EXAMPLES: &str = "\
 Examples:
+  ringgate demo
   ringgate check configs/quickstart.toml
   ringgate run configs/quickstart.toml
 
@@ -28,6 +30,8 @@ struct Cli {
 enum Command {
     /// Check a configuration and list every problem
     Check(check::CheckArgs),
+    /// Try it: a gateway in front of backends of its own
+    Demo(demo::DemoArgs),
     /// Serve a configuration until told to end
     Run(run::RunArgs),
 }
@@ -39,6 +43,7 @@ pub fn main() -> ExitCode {
     log_to_stderr();
     match cli.command {
         Command::Check(args) => check::run(&args),
+        Command::Demo(args) => demo::run_command(&args),
         Command::Run(args) => run::run(&args),
     }
 }
