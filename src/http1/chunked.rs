@@ -205,6 +205,8 @@ impl Decoder {
     }
 
     /// Collects trailers from `input`: how many bytes of it were used, and whether the section is complete.
+    ///
+    /// What is collected beyond the section's end is not counted as used and never looked at.
     fn read_trailers(&mut self, input: &[u8]) -> Result<(usize, bool), ChunkError> {
         let bytes_max = self.limits.trailer_bytes_max as usize;
         let before = self.trailer_bytes.len();
@@ -218,8 +220,6 @@ impl Decoder {
             trailers_max,
         )?;
         if let Some(end) = end {
-            // What was collected behind the blank line belongs to the next message.
-            self.trailer_bytes.truncate(end);
             self.state = State::Ended;
             return Ok((end.saturating_sub(before), true));
         }
