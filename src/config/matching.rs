@@ -1,7 +1,8 @@
 //! `match` blocks of HTTP routes: Istio's StringMatch over path, method and headers.
 //!
-//! Regexes match whole values and are compiled once per distinct pattern, within bounds of size and number. Paths
-//! are matched in their normal form, so an `exact` or `prefix` that could never be met is an error here.
+//! Regexes match whole values and are compiled once per distinct pattern, within bounds of size and number.
+//! Paths are matched in their normal form, so an `exact` or `prefix` that could never be met is an error
+//! here.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -54,7 +55,8 @@ fn compile(pattern: &str) -> Result<Regex, String> {
     }
     // Alone first: `a)|(b` would pass inside of the anchoring group and escape from it.
     bounded(pattern)?;
-    // The line feed ends a comment that a pattern in `(?x)` mode may end with; other patterns must not have it.
+    // The line feed ends a comment that a pattern in `(?x)` mode may end with; other patterns must not have
+    // it.
     bounded(&format!("^(?:{pattern})$"))
         .or_else(|error| bounded(&format!("^(?:{pattern}\n)$")).map_err(|_| error))
 }
@@ -107,6 +109,7 @@ pub(super) fn lower(reader: &mut Reader<'_>, table: &Table<'_>) -> HttpMatch {
             block.headers.push((Arc::from(lower), value));
         }
     }
+    block.headers.sort_by(|(one, _), (other, _)| one.cmp(other));
     block
 }
 
