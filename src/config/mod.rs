@@ -1,8 +1,9 @@
 //! From TOML files to a checked [`model::Config`].
 //!
 //! ```text
-//! load -> source (read, bounded) -> file (parse one, lower its tables: process, gateway,
-//!         virtual_service, service) -> drafts -> lower (names, clusters; claims, reach) -> Config + Diagnostics (render: text or JSON)
+//! load -> source (read, bounded)
+//!      -> file (parse one; lower its tables: process, gateway, virtual_service, service) -> drafts
+//!      -> lower (names, clusters; claims, reach) -> Config + Diagnostics (render: text or JSON)
 //! ```
 //!
 //! Called by `cli/check` and by the supervisor at start and at each reload. Every problem of all files is
@@ -88,7 +89,7 @@ pub fn load_text(files: &[(PathBuf, String)]) -> Loaded {
 #[doc(hidden)]
 pub fn fuzz_text(data: &[u8]) {
     // Larger inputs find nothing new, only time in compiling regexes.
-    const FUZZ_BYTES_MAX: usize = 64 * 1024;
+    const FUZZ_BYTES_MAX: usize = 16 * 1024;
     let text = String::from_utf8_lossy(data.get(..FUZZ_BYTES_MAX).unwrap_or(data));
     let (first, second) = text.split_once('\0').unwrap_or((&text, ""));
     let files = [(PathBuf::from("a.toml"), first.to_owned()), (PathBuf::from("b.toml"), second.to_owned())];

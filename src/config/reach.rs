@@ -91,7 +91,7 @@ fn check_shared(
                     let message = format!("no request for host `{host}` reaches this route");
                     let problem = Problem::warning("unreachable-route", place, message)
                         .related(earlier, "an earlier virtual service takes all that it matches")
-                        .hint("virtual services that share a host merge in the order of file name, then position");
+                        .hint("virtual services that share a host merge by file name, then position");
                     problems.push(problem);
                 }
                 reach.add(rule, place);

@@ -1,4 +1,5 @@
-//! Inputs made by programs: mutated samples that must never panic, and a configuration of the size of a large site.
+//! Inputs made by programs: mutated samples that must never panic, and a configuration of the size of a large
+//! site.
 
 use std::fmt::Write as _;
 use std::path::PathBuf;
@@ -47,8 +48,8 @@ const PIECES: [&[u8]; 24] = [
     b"0x",
 ];
 
-/// Mutated samples neither panic nor break the rule that a configuration exists exactly when there is no error.
-/// `RINGGATE_SEED` repeats a run; the seed is printed when the test fails.
+/// Mutated samples neither panic nor break the rule that a configuration exists exactly when there is no
+/// error. `RINGGATE_SEED` repeats a run; the seed is printed when the test fails.
 #[test]
 fn survives_mutated_samples() {
     let seed = std::env::var("RINGGATE_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or(0x5eed_u64);
@@ -56,7 +57,7 @@ fn survives_mutated_samples() {
     let mut random = Random(seed | 1);
     let mut samples = repository_files("configs");
     samples.extend(repository_files("configs/bad"));
-    for _ in 0..600 {
+    for _ in 0..4000 {
         let mut data = samples[random.below(samples.len())].1.clone().into_bytes();
         for _ in 0..=random.below(6) {
             let (from, to) = (random.below(data.len() + 1), random.below(data.len() + 1));

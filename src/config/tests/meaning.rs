@@ -51,9 +51,11 @@ fn written_values() {
     let gateway = "[[gateway]]\nname = \"edge\"\ntrusted_proxies = [\"10.1.2.3/8\", \"::1\"]\n\
         limits = { head_bytes_max = 8192 }\ntimeouts = { linger = \"100ms\" }\n\
         path = { escaped_slashes = \"UNESCAPE_AND_FORWARD\", merge_slashes = true }\n\
-        [[gateway.server]]\nport = 0\nbind = \"127.0.0.1\"\nfreebind = true\nprotocol = \"HTTP\"\nhosts = [\"A.b.\"]\n";
+        [[gateway.server]]\nport = 0\nbind = \"127.0.0.1\"\nfreebind = true\n\
+        protocol = \"HTTP\"\nhosts = [\"A.b.\"]\n";
     let rules = "[[virtual_service.http]]\nforward_path = \"ORIGINAL\"\n\
-        match = [{ headers = { X-B = { exact = \"1\" }, x-a = { regex = \"a|b\" } }, uri = { prefix = \"/a\" } }]\n\
+        match = [{ headers = { X-B = { exact = \"1\" }, x-a = { regex = \"a|b\" } }, \
+        uri = { prefix = \"/a\" } }]\n\
         route = [{ destination = { host = \"web\" } }]\n";
     let policy = "[service.traffic_policy]\nconnection_pool.tcp.connect_timeout = \"1m30s\"\n";
     let service = virtual_service("web", "a.b", rules);
