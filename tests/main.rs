@@ -30,3 +30,4 @@ mod support;
 //X mod upgrade;
 //X mod upstream;
 //X mod upstream_failures;
+mod check;

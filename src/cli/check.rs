@@ -1,7 +1,7 @@
 //! `ringgate check PATH`: says everything that is wrong with a configuration, and changes nothing.
 //!
-//! Diagnostics and the closing line go to standard output. Exit code 0: valid, warnings or not; 1: errors; 2: wrong
-//! usage (by clap).
+//! Diagnostics and the closing line go to standard output. Exit code 0: valid, warnings or not; 1: errors; 2:
+//! wrong usage (by clap).
 
 use std::io::{self, IsTerminal as _, Write as _};
 use std::path::PathBuf;

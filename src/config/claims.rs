@@ -1,5 +1,5 @@
-//! Hosts against servers: no host is claimed twice on one listening address, and every host of a virtual service is
-//! served by a server of its gateways.
+//! Hosts against servers: no host is claimed twice on one listening address, and every host of a virtual
+//! service is served by a server of its gateways.
 
 use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
@@ -55,7 +55,8 @@ fn warn_of_equal_hosts(hosts: &[HostAt], problems: &mut Problems) {
     }
 }
 
-/// A request on a port must find one server for its host. Servers on port 0 get a port each, so they never clash.
+/// A request on a port must find one server for its host. Servers on port 0 get a port each, so they never
+/// clash.
 fn check_twice(gateways: &[GatewayDraft], problems: &mut Problems) {
     let mut claimed: HashMap<(u16, Option<IpAddr>, &HostPattern), (Place, usize)> = HashMap::new();
     for (index, draft) in gateways.iter().enumerate() {

@@ -1,7 +1,9 @@
-//! What is wrong with a configuration, said so that the operator can mend it: place, excerpt, expectation, hint.
+//! What is wrong with a configuration, said so that the operator can mend it: place, excerpt, expectation,
+//! hint.
 //!
-//! Lowering steps push [`Problem`]s (places as byte ranges) into [`Problems`]; at the end [`Problems::finish`] makes
-//! the public [`Diagnostic`]s of them, with lines, columns and excerpts that hide secrets. `render` prints them.
+//! Lowering steps push [`Problem`]s (places as byte ranges) into [`Problems`]; at the end
+//! [`Problems::finish`] makes the public [`Diagnostic`]s of them, with lines, columns and excerpts that hide
+//! secrets. `render` prints them.
 
 use std::borrow::Cow;
 use std::ops::Range;
@@ -12,12 +14,12 @@ use serde::{Serialize, Serializer};
 
 use crate::config::source::{Place, Source, Sources};
 
-/// Errors, and as many warnings, that one run lists. The rest is counted only: nobody reads more, and a file of
-/// megabytes of rubbish must not make gigabytes of messages.
+/// Errors, and as many warnings, that one run lists. The rest is counted only: nobody reads more, and a file
+/// of megabytes of rubbish must not make gigabytes of messages.
 pub const DIAGNOSTICS_MAX: usize = 1000;
 
 /// Bytes of a line on each side of the marked place that an excerpt shows.
-const EXCERPT_BYTES: usize = 80;
+const EXCERPT_BYTES: usize = 200;
 
 /// Comparisons of names that one run spends on "did you mean".
 const COMPARISONS_MAX: u32 = 1_000_000;
@@ -157,27 +159,28 @@ impl Problem {
 pub(super) struct Problems {
     errors: Vec<Problem>,
     warnings: Vec<Problem>,
-    dropped: usize,
+    errors_dropped: usize,
+    warnings_dropped: usize,
     comparisons: u32,
 }
 
 impl Problems {
     /// Adds a problem.
     pub(super) fn push(&mut self, problem: Problem) {
-        let list = match problem.severity {
-            Severity::Error => &mut self.errors,
-            Severity::Warning => &mut self.warnings,
+        let (list, dropped) = match problem.severity {
+            Severity::Error => (&mut self.errors, &mut self.errors_dropped),
+            Severity::Warning => (&mut self.warnings, &mut self.warnings_dropped),
         };
         if list.len() < DIAGNOSTICS_MAX {
             list.push(problem);
         } else {
-            self.dropped += 1;
+            *dropped += 1;
         }
     }
 
-    /// Whether any error was pushed.
-    pub(super) fn has_errors(&self) -> bool {
-        !self.errors.is_empty()
+    /// The number of errors so far, those not listed included.
+    pub(super) fn errors(&self) -> usize {
+        self.errors.len() + self.errors_dropped
     }
 
     /// The candidate nearest to a misspelt name, as "did you mean `x`?".
@@ -213,11 +216,12 @@ impl Problems {
         problems.sort_by_key(|problem| (problem.place, problem.severity, problem.code));
         let mut diagnostics: Vec<Diagnostic> =
             problems.into_iter().filter_map(|problem| finish_one(problem, sources)).collect();
-        if self.dropped > 0
+        let dropped = self.errors_dropped + self.warnings_dropped;
+        if dropped > 0
             && let Some(last) = diagnostics.last()
         {
             let file = Arc::clone(&last.location.file);
-            let message = format!("{} more problems are not listed", self.dropped);
+            let message = format!("{dropped} more problems are not listed");
             diagnostics.push(Diagnostic {
                 severity: Severity::Warning,
                 code: "too-many-problems",
@@ -264,7 +268,7 @@ fn locate(source: &Source<'_>, place: Place) -> Location {
 /// Cuts the marked part of a line out and masks the secrets in it.
 fn excerpt(source: &Source<'_>, line: u32, span: Range<usize>) -> Excerpt {
     let line = source.line_range(line);
-    let start = span.start.clamp(line.start, line.end);
+    let start = floor_char(&source.text, span.start.clamp(line.start, line.end));
     let end = span.end.clamp(start, line.end).min(start + EXCERPT_BYTES);
     let from = floor_char(&source.text, start.saturating_sub(EXCERPT_BYTES).max(line.start));
     let to = floor_char(&source.text, (end + EXCERPT_BYTES).min(line.end));
@@ -295,7 +299,7 @@ fn floor_char(text: &str, mut at: usize) -> usize {
 /// Text of an operator's file made safe to print: control characters escaped, at most 80 characters.
 pub(super) fn visible(text: &str) -> Cow<'_, str> {
     const CHARS_MAX: usize = 80;
-    let plain = |c: char| !c.is_control() && c != '`';
+    let plain = |c: char| !c.is_control();
     if text.len() <= CHARS_MAX && text.chars().all(plain) {
         return Cow::Borrowed(text);
     }
@@ -342,7 +346,7 @@ mod tests {
             assert!(!excerpt.text.contains("hunter2"), "{span:?} {excerpt:?}");
             assert!(excerpt.text.get(excerpt.mark.clone()).is_some(), "{span:?} {excerpt:?}");
         }
-        assert_eq!(diagnose(text, 6..17).excerpt.unwrap().text, "private_key =***");
+        assert_eq!(diagnose(text, 6..17).excerpt.unwrap().text, "private_key = ***");
     }
 
     /// A line of megabytes gives a short excerpt around the place, cut between characters.

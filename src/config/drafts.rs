@@ -1,7 +1,8 @@
-//! What the files say before names are resolved: one draft per entry, with places for the checks across files.
+//! What the files say before names are resolved: one draft per entry, with places for the checks across
+//! files.
 //!
-//! `gateway`, `virtual_service` and `service` make drafts, one file after the other, so that each file's tree is
-//! freed before the next is parsed; `lower` checks them against each other and makes the `Config`.
+//! `gateway`, `virtual_service` and `service` make drafts, one file after the other, so that each file's tree
+//! is freed before the next is parsed; `lower` checks them against each other and makes the `Config`.
 
 use std::sync::Arc;
 
@@ -48,8 +49,17 @@ pub(super) struct VirtualServiceDraft {
     pub(super) place: Place,
     pub(super) hosts: Vec<HostAt>,
     pub(super) gateways: Vec<At<Arc<str>>>,
-    /// For each rule its place and destinations.
-    pub(super) routes: Vec<(Place, Vec<DestinationDraft>)>,
+    /// One for each rule of `virtual_service.http`.
+    pub(super) rules: Vec<RuleDraft>,
+}
+
+/// What a rule has beside its `HttpRoute`.
+#[derive(Debug)]
+pub(super) struct RuleDraft {
+    pub(super) place: Place,
+    pub(super) destinations: Vec<DestinationDraft>,
+    /// Its conditions hold an error: what it would match is not known.
+    pub(super) broken: bool,
 }
 
 /// A destination by name.
@@ -67,6 +77,8 @@ pub(super) struct ServiceDraft {
     pub(super) place: Place,
     pub(super) endpoints: Vec<EndpointDraft>,
     pub(super) subsets: Vec<SubsetDraft>,
+    /// Some subset's name could not be read.
+    pub(super) subsets_incomplete: bool,
     pub(super) policy: ClusterPolicy,
     pub(super) origin: Origin,
 }
@@ -108,8 +120,8 @@ pub(super) fn optional_name(reader: &mut Reader<'_>, table: &Table<'_>, key: &st
     check_name(reader, key, text).then(|| At { value: Arc::from(text.value), place: text.place })
 }
 
-/// Whether a text may be a name; records a problem when not. Names stand in logs, metrics and, joined by `|`, in
-/// clusters' names, so they are printable ASCII without separators.
+/// Whether a text may be a name; records a problem when not. Names stand in logs, metrics and, joined by `|`,
+/// in clusters' names, so they are printable ASCII without separators.
 pub(super) fn check_name(reader: &mut Reader<'_>, key: &str, text: At<&str>) -> bool {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_./:".contains(&byte);
     let good = !text.value.is_empty() && text.value.len() <= NAME_BYTES_MAX && text.value.bytes().all(plain);

@@ -46,8 +46,8 @@ pub(super) fn lower(
     }
 }
 
-/// Records the parser's errors, the first of each line: the others follow from it. Only keys that stand twice are
-/// recorded always.
+/// Records the parser's errors, the first of each line: the others follow from it. Only keys that stand twice
+/// are recorded always.
 fn record_syntax(file: FileId, source: &Source<'_>, mut errors: Vec<Error>, problems: &mut Problems) {
     errors.sort_by_key(|error| error.span().map_or(0, |span| span.start));
     let mut last_line = 0;

@@ -1,7 +1,7 @@
 //! Hosts of servers and virtual services: from text to [`HostPattern`].
 //!
-//! Accepts `*`, `*.suffix`, DNS names and IP literals; refuses what Istio would silently never match (schemes,
-//! ports, inner wildcards, namespaces) and names that are not in their ASCII form (RFC 5890).
+//! Accepts `*`, `*.suffix`, DNS names and IP literals; refuses what Istio would silently never match
+//! (schemes, ports, inner wildcards, namespaces) and names that are not in their ASCII form (RFC 5890).
 
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::Arc;
@@ -154,7 +154,7 @@ mod tests {
         for (text, reason) in [
             ("", "empty"),
             (".", "empty label"),
-            ("*.", "empty label"),
+            ("*.", "wildcard"),
             ("a..b", "empty label"),
             ("a.*.b", "wildcard"),
             ("*a.b", "wildcard"),

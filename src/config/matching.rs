@@ -1,7 +1,8 @@
 //! `match` blocks of HTTP routes: Istio's StringMatch over path, method and headers.
 //!
-//! Regexes match whole values and are compiled once per distinct pattern, within bounds of size and number. Paths
-//! are matched in their normal form, so an `exact` or `prefix` that could never be met is an error here.
+//! Regexes match whole values and are compiled once per distinct pattern, within bounds of size and number.
+//! Paths are matched in their normal form, so an `exact` or `prefix` that could never be met is an error
+//! here.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -30,17 +31,31 @@ const HEADERS_MAX: usize = 64;
 /// The regexes compiled so far, good and bad.
 #[derive(Debug, Default)]
 pub(super) struct Patterns {
-    compiled: HashMap<Box<str>, Result<Arc<Regex>, String>>,
+    compiled: HashMap<Box<str>, Result<Arc<Regex>, BadRegex>>,
+}
+
+/// Why a pattern was refused.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(super) struct BadRegex {
+    reason: String,
+    expected: &'static str,
+}
+
+impl BadRegex {
+    fn too_large(reason: String) -> Self {
+        Self { reason, expected: "a smaller one; `(?-u:\\w)` takes a small part of what `\\w` takes" }
+    }
 }
 
 impl Patterns {
     /// The regex over the whole value for an operator's pattern, or why there is none.
-    pub(super) fn compile(&mut self, pattern: &str) -> Result<Arc<Regex>, String> {
+    pub(super) fn compile(&mut self, pattern: &str) -> Result<Arc<Regex>, BadRegex> {
         if let Some(known) = self.compiled.get(pattern) {
             return known.clone();
         }
         if self.compiled.len() == REGEXES_MAX {
-            return Err(format!("there are more than {REGEXES_MAX} distinct regular expressions"));
+            let reason = format!("there are more than {REGEXES_MAX} distinct ones");
+            return Err(BadRegex { reason, expected: "prefixes where they do" });
         }
         let compiled = compile(pattern).map(Arc::new);
         self.compiled.insert(Box::from(pattern), compiled.clone());
@@ -48,27 +63,33 @@ impl Patterns {
     }
 }
 
-fn compile(pattern: &str) -> Result<Regex, String> {
+fn compile(pattern: &str) -> Result<Regex, BadRegex> {
     if pattern.len() > VALUE_BYTES_MAX {
-        return Err(format!("longer than {VALUE_BYTES_MAX} bytes"));
+        return Err(BadRegex::too_large(format!("longer than {VALUE_BYTES_MAX} bytes")));
     }
     // Alone first: `a)|(b` would pass inside of the anchoring group and escape from it.
     bounded(pattern)?;
-    // The line feed ends a comment that a pattern in `(?x)` mode may end with; other patterns must not have it.
+    // The line feed ends a comment that a pattern in `(?x)` mode may end with; other patterns must not have
+    // it.
     bounded(&format!("^(?:{pattern})$"))
         .or_else(|error| bounded(&format!("^(?:{pattern}\n)$")).map_err(|_| error))
 }
 
-fn bounded(pattern: &str) -> Result<Regex, String> {
+fn bounded(pattern: &str) -> Result<Regex, BadRegex> {
     let built =
         RegexBuilder::new(pattern).size_limit(REGEX_BYTES_MAX).dfa_size_limit(REGEX_BYTES_MAX).build();
     built.map_err(|error| match error {
-        regex::Error::CompiledTooBig(limit) => format!("compiled it is larger than {} KiB", limit >> 10),
+        regex::Error::CompiledTooBig(limit) => {
+            BadRegex::too_large(format!("compiled it is larger than {} KiB", limit >> 10))
+        }
         // The text is a drawing of several lines; the last one says what is wrong.
         other => {
             let text = other.to_string();
             let last = text.lines().last().unwrap_or_default();
-            last.strip_prefix("error: ").unwrap_or(last).to_owned()
+            BadRegex {
+                reason: last.strip_prefix("error: ").unwrap_or(last).to_owned(),
+                expected: "the syntax of RE2 (no look-around, no back-references)",
+            }
         }
     })
 }
@@ -107,6 +128,7 @@ pub(super) fn lower(reader: &mut Reader<'_>, table: &Table<'_>) -> HttpMatch {
             block.headers.push((Arc::from(lower), value));
         }
     }
+    block.headers.sort_by(|(one, _), (other, _)| one.cmp(other));
     block
 }
 
@@ -133,10 +155,10 @@ fn string_match(reader: &mut Reader<'_>, table: &Table<'_>, check: CheckLiteral)
     if *key == "regex" {
         return match reader.patterns.compile(text.value) {
             Ok(regex) => Some(StringMatch::Regex(regex)),
-            Err(reason) => {
-                let message = format!("bad regular expression: {}", visible(&reason));
+            Err(bad) => {
+                let message = format!("bad regular expression: {}", visible(&bad.reason));
                 let problem = Problem::error("bad-regex", text.place, message);
-                reader.push(problem.expected("the syntax of RE2 (no look-around, no back-references)"));
+                reader.push(problem.expected(bad.expected));
                 None
             }
         };
@@ -271,7 +293,7 @@ mod tests {
         for pattern in
             ["(", "[a-", "a{2,1}", "(?=a)", "\\1", "(\\w{100}){100}", &"a".repeat(VALUE_BYTES_MAX + 1)]
         {
-            let reason = patterns.compile(pattern).unwrap_err();
+            let reason = patterns.compile(pattern).unwrap_err().reason;
             assert!(!reason.is_empty() && !reason.contains('\n'), "{reason:?}");
         }
     }

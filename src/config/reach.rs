@@ -1,9 +1,9 @@
 //! Rules that no request reaches, because an earlier rule takes all that they match. Warnings only.
 //!
-//! The first matching rule wins, in list order; virtual services that share a host on a gateway count as one list, in
-//! the order of file name, then position. A rule is found unreachable when each of its match blocks is covered by an
-//! earlier rule without a match, by an earlier block that asks only for a path prefix of its own path, or by an equal
-//! block. Regexes are not compared beyond equality, so silence proves nothing.
+//! The first matching rule wins, in list order; virtual services that share a host on a gateway count as one
+//! list, in the order of file name, then position. A rule is found unreachable when each of its match blocks
+//! is covered by an earlier rule without a match, by an earlier block that asks only for a path prefix of its
+//! own path, or by an equal block. Regexes are not compared beyond equality, so silence proves nothing.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fmt::Write as _;
@@ -16,8 +16,8 @@ use crate::config::lower::Linked;
 use crate::config::model::{HostPattern, HttpMatch, HttpRoute, StringMatch};
 use crate::config::source::Place;
 
-/// Rules that are looked at for virtual services that share hosts. Their combinations may be as many as the square of
-/// the file, and warnings are not worth that.
+/// Rules that are looked at for virtual services that share hosts. Their combinations may be as many as the
+/// square of the file, and warnings are not worth that.
 const SHARED_RULES_MAX: usize = 1_000_000;
 
 /// Checks each virtual service, and those that share a host on one of `gateways` gateways.
@@ -32,10 +32,13 @@ pub(super) fn check(
         let mut reach = Reach::default();
         for (rule, place) in rules(draft) {
             if let Some(earlier) = reach.covers(rule) {
-                let message = "no request reaches this route: an earlier one takes all that it matches";
+                let message = "no request reaches this route";
                 let problem = Problem::warning("unreachable-route", place, message);
-                problems
-                    .push(problem.related(earlier, "the earlier route").hint("put the narrower route first"));
+                problems.push(
+                    problem
+                        .related(earlier, "this takes all that it matches")
+                        .hint("put the narrower route first"),
+                );
                 reported.insert(place);
             }
             reach.add(rule, place);
@@ -84,14 +87,11 @@ fn check_shared(
                     && let Some(earlier) = reach.covers(rule)
                     && reported.insert(place)
                 {
-                    let message = format!(
-                        "no request for host `{}` reaches this route: an earlier virtual service takes all that it \
-                         matches",
-                        show(host)
-                    );
+                    let host = show(host);
+                    let message = format!("no request for host `{host}` reaches this route");
                     let problem = Problem::warning("unreachable-route", place, message)
-                        .related(earlier, "the earlier route")
-                        .hint("virtual services that share a host merge in the order of file name, then position");
+                        .related(earlier, "an earlier virtual service takes all that it matches")
+                        .hint("virtual services that share a host merge by file name, then position");
                     problems.push(problem);
                 }
                 reach.add(rule, place);
@@ -100,16 +100,18 @@ fn check_shared(
     }
 }
 
+/// The rules whose conditions are known.
 fn rules(draft: &VirtualServiceDraft) -> impl Iterator<Item = (&HttpRoute, Place)> {
-    draft.virtual_service.http.iter().zip(draft.routes.iter().map(|(place, _)| *place))
+    let rules = draft.virtual_service.http.iter().zip(&draft.rules);
+    rules.filter(|(_, rule)| !rule.broken).map(|(route, rule)| (route, rule.place))
 }
 
 /// What the rules so far take.
 #[derive(Default)]
 struct Reach {
     all: Option<Place>,
-    /// Prefixes that are taken whole. No key is a prefix of another, so the only key that can cover a path is the
-    /// greatest one that is not greater than it.
+    /// Prefixes that are taken whole. No key is a prefix of another, so the only key that can cover a path is
+    /// the greatest one that is not greater than it.
     prefixes: BTreeMap<Box<str>, Place>,
     blocks: HashMap<String, Place>,
 }

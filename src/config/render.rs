@@ -1,5 +1,7 @@
 //! Prints diagnostics as text with excerpts, or as JSON. Pure: gives strings, writes nowhere.
 
+use std::ops::Range;
+
 use annotate_snippets::{AnnotationKind, Level, Origin, Renderer, Snippet};
 use serde::Serialize;
 
@@ -15,8 +17,8 @@ pub enum Colour {
     Plain,
 }
 
-/// One diagnostic as text: severity, code and message, file:line:column, the line with a caret, what was expected,
-/// a hint, related places.
+/// One diagnostic as text: severity, code and message, file:line:column, the line with a caret, what was
+/// expected, a hint, related places.
 #[must_use]
 pub fn text(diagnostic: &Diagnostic, colour: Colour) -> String {
     let level = match diagnostic.severity {
@@ -41,7 +43,7 @@ pub fn text(diagnostic: &Diagnostic, colour: Colour) -> String {
         Colour::Ansi => Renderer::styled(),
         Colour::Plain => Renderer::plain(),
     };
-    let mut text = renderer.term_width(200).render(&[group]);
+    let mut text = renderer.term_width(160).render(&[group]);
     text.push('\n');
     text
 }
@@ -58,9 +60,14 @@ fn snippets<'a>(
         return vec![Origin::path(path).into()];
     };
     let line = location.line as usize;
-    let snippet = Snippet::source(excerpt.text.as_str())
-        .line_start(line)
-        .annotation(kind.span(excerpt.mark.clone()).label(label.map(String::as_str)));
+    let part = |range: Range<usize>| printable(excerpt.text.get(range).unwrap_or_default());
+    let mark = excerpt.mark.clone();
+    let before = part(0..mark.start);
+    let marked = part(mark.clone());
+    let span = before.len()..before.len() + marked.len();
+    let source = format!("{before}{marked}{}", part(mark.end..excerpt.text.len()));
+    let snippet =
+        Snippet::source(source).line_start(line).annotation(kind.span(span).label(label.map(String::as_str)));
     if excerpt.cut {
         // The renderer counts columns within the excerpt, so those of a cut line are given by hand.
         return vec![
@@ -69,6 +76,11 @@ fn snippets<'a>(
         ];
     }
     vec![snippet.path(path).into()]
+}
+
+/// The renderer escapes the ASCII control characters, but terminals obey those of U+0080 to U+009F too.
+fn printable(text: &str) -> String {
+    text.replace(|c: char| c.is_control() && !c.is_ascii(), "\u{fffd}")
 }
 
 /// What a configuration holds, in numbers.

@@ -1,5 +1,5 @@
-//! The keys of every table: those that work, those that Istio or ringgate's design know but that are not built
-//! yet, and where keys that stand in the wrong table belong. `tree` judges every table by its schema.
+//! The keys of every table: those that work, those that Istio or ringgate's design know but that are not
+//! built yet, and where keys that stand in the wrong table belong. `tree` judges every table by its schema.
 
 /// What one kind of table may hold.
 #[derive(Debug)]
@@ -14,11 +14,13 @@ pub(super) struct Schema {
     pub(super) parent: Option<&'static Self>,
     /// Other names that people look for here, and what to write instead.
     pub(super) elsewhere: &'static [(&'static str, &'static str)],
+    /// How such a table is written inline, for those that are often written as a mere string.
+    pub(super) example: Option<&'static str>,
 }
 
 impl Schema {
     const fn new(title: &'static str, keys: &'static [&'static str], later: &'static [&'static str]) -> Self {
-        Self { title, keys, later, parent: None, elsewhere: &[] }
+        Self { title, keys, later, parent: None, elsewhere: &[], example: None }
     }
 
     const fn below(self, parent: &'static Self) -> Self {
@@ -27,6 +29,10 @@ impl Schema {
 
     const fn elsewhere(self, elsewhere: &'static [(&'static str, &'static str)]) -> Self {
         Self { elsewhere, ..self }
+    }
+
+    const fn example(self, example: &'static str) -> Self {
+        Self { example: Some(example), ..self }
     }
 }
 
@@ -124,7 +130,7 @@ pub(super) static HTTP: Schema = Schema::new(
 ]);
 
 pub(super) static MATCH: Schema = Schema::new(
-    "`match`",
+    "a block of `match`",
     &["uri", "method", "headers"],
     &[
         "name",
@@ -145,15 +151,17 @@ pub(super) static MATCH: Schema = Schema::new(
 .elsewhere(&[("path", "Istio's name is `uri`"), ("host", "hosts belong to the virtual service")]);
 
 pub(super) static STRING_MATCH: Schema =
-    Schema::new("a string match", &["exact", "prefix", "regex"], &["suffix", "contains", "ignore_case"]);
+    Schema::new("a string match", &["exact", "prefix", "regex"], &["suffix", "contains", "ignore_case"])
+        .example("`{ exact = \"..\" }` or `{ prefix = \"..\" }`");
 
 pub(super) static ROUTE: Schema =
-    Schema::new("`route`", &["destination", "weight"], &["headers"]).elsewhere(&[
+    Schema::new("an entry of `route`", &["destination", "weight"], &["headers"]).elsewhere(&[
         ("host", "write `destination = { host = \"..\" }`"),
         ("subset", "it belongs into `destination`"),
     ]);
 
 pub(super) static DESTINATION: Schema = Schema::new("`destination`", &["host", "subset"], &["port"])
+    .example("`{ host = \"..\" }`")
     .elsewhere(&[("weight", "the weight stands beside `destination`, not in it")]);
 
 pub(super) static SERVICE: Schema = Schema::new(
@@ -166,7 +174,8 @@ pub(super) static ENDPOINT: Schema = Schema::new(
     "an endpoint",
     &["address", "weight", "labels"],
     &["locality", "network", "priority", "backup", "health_check", "ports"],
-);
+)
+.example("`{ address = \"10.0.0.1:8080\" }`");
 
 pub(super) static SUBSET: Schema = Schema::new("a subset", &["name", "labels"], &["traffic_policy"]);
 

@@ -1,8 +1,8 @@
 //! Finds the values of keys that look secret, so that no excerpt prints them.
 //!
-//! Works on the text rather than on the TOML tree, because excerpts are taken from files that do not parse too.
-//! It errs towards hiding: from the value's first byte to the end of its last line, and all of a table whose
-//! header looks secret.
+//! Works on the text rather than on the TOML tree, because excerpts are taken from files that do not parse
+//! too. It errs towards hiding: from the value's first byte to the end of its last line, and all of a table
+//! whose header looks secret.
 
 use std::ops::Range;
 
@@ -50,19 +50,22 @@ fn find_word(line: &str) -> Option<Range<usize>> {
     first.min_by_key(|range| range.start)
 }
 
-/// Where the value begins in a line that holds a secret word: behind the next `=`, or, where that is missing, behind
-/// the word itself unless the word is text in quotes.
+/// Where the value begins in a line that holds a secret word: behind the next `=`, or, where that is missing,
+/// behind the word itself unless the word is text in quotes.
 fn value_start(line: &str, word: Range<usize>) -> Option<usize> {
     let after = line.get(word.end..)?;
     if let Some(equals) = after.find('=') {
-        return Some(word.end + equals + 1);
+        let value = after.get(equals + 1..)?;
+        let blanks = value.len() - value.trim_start_matches([' ', '\t']).len();
+        return Some(word.end + equals + 1 + blanks);
     }
     let before = line.get(..word.start)?;
     let quoted = before.matches(['"', '\'']).count() % 2 == 1;
     (!quoted).then_some(word.end)
 }
 
-/// End of the line on which the value that starts at `start` ends: follows strings of several lines and brackets.
+/// End of the line on which the value that starts at `start` ends: follows strings of several lines and
+/// brackets.
 fn value_end(text: &str, start: usize) -> usize {
     let bytes = text.as_bytes();
     let skipped = bytes.iter().skip(start).take_while(|byte| byte.is_ascii_whitespace()).count();
@@ -88,8 +91,8 @@ fn value_end(text: &str, start: usize) -> usize {
     text.len()
 }
 
-/// First byte behind the string that opens at `open`; an unterminated one ends with its line, or with the text when
-/// it opened with three quotes.
+/// First byte behind the string that opens at `open`; an unterminated one ends with its line, or with the
+/// text when it opened with three quotes.
 fn string_end(text: &str, open: usize) -> usize {
     let bytes = text.as_bytes();
     let Some(&quote) = bytes.get(open) else { return text.len() };
@@ -152,6 +155,6 @@ mod tests {
     #[test]
     fn leaves_the_rest() {
         assert!(find("name = \"token-service\"\nport = 80\n").is_empty());
-        assert_eq!(find("password = 1\nport = 80\n"), vec![10..12]);
+        assert_eq!(find("password = 1\nport = 80\n"), vec![11..12]);
     }
 }

@@ -30,8 +30,8 @@ const WEIGHT_MAX: u32 = 65_535;
 
 const ADDRESS_FORM: &str = "an IP address with a port: `10.0.0.1:8080` or `[2001:db8::1]:8080`";
 
-/// The traffic policy of a service. The defaults are Istio's where Istio has one (connect 10 s, idle 1 h), else what
-/// a careful HAProxy operator sets (`timeout server 60s`).
+/// The traffic policy of a service. The defaults are Istio's where Istio has one (connect 10 s, idle 1 h),
+/// else what a careful HAProxy operator sets (`timeout server 60s`).
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(super) struct ClusterPolicy {
     pub(super) connect_timeout: Duration,
@@ -56,11 +56,13 @@ impl Default for ClusterPolicy {
 /// Lowers one service.
 pub(super) fn lower(reader: &mut Reader<'_>, table: &Table<'_>) -> ServiceDraft {
     let name = name(reader, table);
+    let (subsets, subsets_incomplete) = subsets(reader, table);
     ServiceDraft {
         place: name.as_ref().map_or_else(|| reader.place(&table.span), |name| name.place),
         name: name.map_or_else(|| Arc::from(""), |name| name.value),
         endpoints: endpoints(reader, table),
-        subsets: subsets(reader, table),
+        subsets,
+        subsets_incomplete,
         policy: policy(reader, table),
         origin: reader.origin(&table.span),
     }
@@ -124,13 +126,13 @@ fn not_an_address(text: At<&str>) -> Problem {
     let problem =
         Problem::error("bad-address", text.place, format!("`{shown}` is not an endpoint's address"))
             .expected(ADDRESS_FORM);
+    let (host, port) = text.value.rsplit_once(':').unwrap_or((text.value, ""));
+    if host.contains(':') && !host.starts_with('[') {
+        return problem.hint("an IPv6 address with a port stands in brackets: `[2001:db8::1]:8080`");
+    }
     if let Ok(ip) = text.value.trim_matches(['[', ']']).parse::<IpAddr>() {
         let example = SocketAddr::new(ip, 8080);
         return problem.hint(format!("the port is missing: `{example}`"));
-    }
-    let (host, port) = text.value.rsplit_once(':').unwrap_or((text.value, ""));
-    if host.contains(':') {
-        return problem.hint("an IPv6 address with a port stands in brackets: `[2001:db8::1]:8080`");
     }
     let is_name = host.bytes().any(|byte| byte.is_ascii_alphabetic())
         && host.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte))
@@ -142,13 +144,17 @@ fn not_an_address(text: At<&str>) -> Problem {
     problem
 }
 
-fn subsets(reader: &mut Reader<'_>, table: &Table<'_>) -> Vec<SubsetDraft> {
+fn subsets(reader: &mut Reader<'_>, table: &Table<'_>) -> (Vec<SubsetDraft>, bool) {
+    let mut incomplete = false;
     let mut subsets: Vec<SubsetDraft> = Vec::new();
     let mut seen = HashMap::new();
     for table in reader.tables(table, "subsets", &schema::SUBSET, SUBSETS_MAX) {
         let name = name(reader, &table);
         let labels = labels(reader, &table);
-        let Some(name) = name else { continue };
+        let Some(name) = name else {
+            incomplete = true;
+            continue;
+        };
         if let Some(first) = seen.insert(Arc::clone(&name.value), name.place) {
             let message = format!("subset `{}` stands twice in the service", name.value);
             let problem = Problem::error("duplicate-name", name.place, message);
@@ -157,7 +163,7 @@ fn subsets(reader: &mut Reader<'_>, table: &Table<'_>) -> Vec<SubsetDraft> {
         }
         subsets.push(SubsetDraft { name: name.value, place: name.place, labels });
     }
-    subsets
+    (subsets, incomplete)
 }
 
 fn labels(reader: &mut Reader<'_>, table: &Table<'_>) -> Labels {

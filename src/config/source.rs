@@ -20,8 +20,8 @@ pub const FILE_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// Files of one configuration directory.
 pub const FILES_MAX: usize = 16_384;
 
-/// Every this many bytes the number of characters so far is kept, so that a column in a line of megabytes costs
-/// a scan of one block.
+/// Every this many bytes the number of characters so far is kept, so that a column in a line of megabytes
+/// costs a scan of one block.
 const BLOCK_BYTES: usize = 1024;
 
 /// Index of a file in [`Sources`].
@@ -74,7 +74,8 @@ impl<'a> Source<'a> {
         Self { path: Arc::new(path), text, line_starts, block_chars, secrets: OnceCell::new() }
     }
 
-    /// Line and column of a byte, both from 1, the column in characters. A byte past the end counts as the end.
+    /// Line and column of a byte, both from 1, the column in characters. A byte past the end counts as the
+    /// end.
     pub(super) fn line_column(&self, at: usize) -> (u32, u32) {
         let at = at.min(self.text.len());
         let line = self.line_starts.partition_point(|&start| start as usize <= at).max(1);
@@ -154,8 +155,8 @@ pub(super) fn read(path: &Path) -> Result<String, String> {
         .map_err(|error| format!("the file is not UTF-8: byte {} is wrong", error.utf8_error().valid_up_to()))
 }
 
-/// The `*.toml` entries of a directory, sorted by file name. Other files, and hidden ones (editors' backups), are
-/// left out.
+/// The `*.toml` entries of a directory, sorted by file name. Other files, and hidden ones (editors' backups),
+/// are left out.
 pub(super) fn list(directory: &Path) -> Result<Vec<PathBuf>, String> {
     let cannot = |error: std::io::Error| format!("cannot list the directory: {error}");
     let mut paths = Vec::new();

@@ -1,8 +1,9 @@
 //! Typed access to the recoverable TOML tree: each accessor gives the value or records what is wrong with it.
 //!
-//! All lowering steps (`process`, `gateway`, `virtual_service`, `service`) read through a [`Reader`]. An accessor
-//! never stops the walk: a step that got `None` goes on with a stand-in, because one error anywhere already means
-//! that there is no configuration. What a syntax error may have taken away is not reported as missing.
+//! All lowering steps (`process`, `gateway`, `virtual_service`, `service`) read through a [`Reader`]. An
+//! accessor never stops the walk: a step that got `None` goes on with a stand-in, because one error anywhere
+//! already means that there is no configuration. What a syntax error may have taken away is not reported as
+//! missing.
 
 use std::ops::{Range, RangeInclusive};
 use std::time::Duration;
@@ -47,7 +48,8 @@ impl<'t> Table<'t> {
 pub(super) struct Reader<'r> {
     file: FileId,
     source: &'r Source<'r>,
-    /// The file has syntax errors: parts of the tree may be absent, and values may be stand-ins with empty spans.
+    /// The file has syntax errors: parts of the tree may be absent, and values may be stand-ins with empty
+    /// spans.
     damaged: bool,
     pub(super) problems: &'r mut Problems,
     pub(super) patterns: &'r mut Patterns,
@@ -145,12 +147,17 @@ impl<'r> Reader<'r> {
         let value = table.get(key)?;
         match value.get_ref() {
             DeValue::Table(entries) => Some(self.table(entries, value.span(), schema)),
-            _ => self.wrong_type(key, value, "a table", None),
+            _ => self.wrong_type(
+                key,
+                value,
+                "a table",
+                schema.example.map(|example| format!("write {example}")),
+            ),
         }
     }
 
-    /// The tables of an array of tables (`[[key]]`) or of an array of inline tables; a lone table is an error but
-    /// is read all the same, so that its own problems show too.
+    /// The tables of an array of tables (`[[key]]`) or of an array of inline tables; a lone table is an error
+    /// but is read all the same, so that its own problems show too.
     pub(super) fn tables<'t>(
         &mut self,
         table: &Table<'t>,
@@ -176,7 +183,8 @@ impl<'r> Reader<'r> {
             match item.get_ref() {
                 DeValue::Table(entries) => tables.push(self.table(entries, item.span(), schema)),
                 _ => {
-                    self.wrong_type::<()>(key, item, "a table", None);
+                    let hint = schema.example.map(|example| format!("write {example}"));
+                    self.wrong_type::<()>(key, item, "a table", hint);
                 }
             }
         }
@@ -220,7 +228,7 @@ impl<'r> Reader<'r> {
         array.iter().take(count_max)
     }
 
-    /// The pairs of a table with free keys, sorted by key.
+    /// The pairs of a table with free keys, in the order of the file.
     pub(super) fn pairs<'t>(
         &mut self,
         table: &Table<'t>,
@@ -234,7 +242,9 @@ impl<'r> Reader<'r> {
         let pairs = entries.iter().map(|(name, value)| {
             (At { value: name.get_ref().as_ref(), place: self.place(&name.span()) }, value)
         });
-        pairs.collect()
+        let mut pairs: Vec<_> = pairs.collect();
+        pairs.sort_by_key(|(name, _)| name.place);
+        pairs
     }
 
     /// A string.
@@ -376,7 +386,8 @@ impl<'r> Reader<'r> {
         None
     }
 
-    /// Reports a key that must be there, unless a syntax error may have taken it away or it is there but wrong.
+    /// Reports a key that must be there, unless a syntax error may have taken it away or it is there but
+    /// wrong.
     pub(super) fn missing(&mut self, table: &Table<'_>, key: &str, example: &str) {
         if self.damaged || table.has(key) {
             return;

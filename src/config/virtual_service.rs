@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::config::diagnostic::Problem;
 use crate::config::drafts::{
-    DestinationDraft, VirtualServiceDraft, check_name, name, optional_name, read_hosts,
+    DestinationDraft, RuleDraft, VirtualServiceDraft, check_name, name, optional_name, read_hosts,
 };
 use crate::config::matching;
 use crate::config::model::{ForwardPath, HttpRoute, VirtualService};
@@ -36,11 +36,11 @@ pub(super) fn lower(reader: &mut Reader<'_>, table: &Table<'_>) -> VirtualServic
     }
     reader.missing_or_empty(table, "gateways", "`gateways = [\"..\"]`, the gateways that serve the hosts");
     let mut http = Vec::new();
-    let mut routes = Vec::new();
+    let mut rules = Vec::new();
     for rule in reader.tables(table, "http", &schema::HTTP, RULES_MAX) {
-        let (route, destinations) = lower_http(reader, &rule);
+        let (route, draft) = lower_http(reader, &rule);
         http.push(route);
-        routes.push((reader.place(&rule.span), destinations));
+        rules.push(draft);
     }
     reader.missing_or_empty(table, "http", "at least one [[virtual_service.http]] below the virtual service");
     VirtualServiceDraft {
@@ -54,19 +54,22 @@ pub(super) fn lower(reader: &mut Reader<'_>, table: &Table<'_>) -> VirtualServic
         },
         hosts,
         gateways,
-        routes,
+        rules,
     }
 }
 
-fn lower_http(reader: &mut Reader<'_>, table: &Table<'_>) -> (HttpRoute, Vec<DestinationDraft>) {
+fn lower_http(reader: &mut Reader<'_>, table: &Table<'_>) -> (HttpRoute, RuleDraft) {
     let name = optional_name(reader, table, "name").map(|name| name.value);
+    let errors_before = reader.problems.errors();
     let matches = reader.tables(table, "match", &schema::MATCH, MATCHES_MAX);
     let matches = matches.iter().map(|block| matching::lower(reader, block)).collect();
+    let broken = reader.problems.errors() > errors_before;
     let forms = [("NORMALIZED", ForwardPath::Normalized), ("ORIGINAL", ForwardPath::Original)];
     let forward_path = reader.word(table, "forward_path", &forms, &[]).unwrap_or_default();
     let destinations = destinations(reader, table);
     let origin = reader.origin(&table.span);
-    (HttpRoute { name, matches, route: Vec::new(), forward_path, origin }, destinations)
+    let draft = RuleDraft { place: reader.place(&table.span), destinations, broken };
+    (HttpRoute { name, matches, route: Vec::new(), forward_path, origin }, draft)
 }
 
 fn destinations(reader: &mut Reader<'_>, table: &Table<'_>) -> Vec<DestinationDraft> {
