@@ -68,8 +68,9 @@ impl<'s> Http1RequestBody<'s> {
     fn drain_chunks(&mut self, out: &mut Buffer, rechunk: bool) -> Result<bool, BodyError> {
         let State::Chunked(decoder) = &mut self.state else { return Ok(true) };
         loop {
-            let (consumed, event) =
-                decoder.decode(self.input.filled()).map_err(|error| BodyError::Malformed(Refusal::from(error).reason()))?;
+            let (consumed, event) = decoder
+                .decode(self.input.filled())
+                .map_err(|error| BodyError::Malformed(Refusal::from(error).reason()))?;
             match event {
                 ChunkEvent::Data(range) => {
                     let data = self.input.filled().get(range).unwrap_or_default();

@@ -40,7 +40,10 @@ pub struct Http1ResponseSink<'s> {
 
 impl<'s> Http1ResponseSink<'s> {
     /// A sink that queues in `output`.
-    #[allow(clippy::too_many_arguments, reason = "they are the parts of a session that the body does not use")]
+    #[allow(
+        clippy::too_many_arguments,
+        reason = "they are the parts of a session that the body does not use"
+    )]
     pub fn new(
         socket: &'s Socket,
         timer: &'s Timer,

@@ -25,6 +25,7 @@ use crate::message::{Method, RequestHead, Version};
 use crate::shard::Shard;
 use crate::shard::deadlines::{OnDue, Timer};
 use crate::shard::process::ConnectionPlace;
+use crate::shard::turn::REQUEST_COST;
 use crate::sys::buffer::{Buffer, Class};
 use crate::sys::socket::Socket;
 
@@ -206,7 +207,7 @@ impl Connection<'_> {
                 }
             };
             match after {
-                AfterRequest::Continue => {}
+                AfterRequest::Continue => self.session.shard.give_way(REQUEST_COST).await,
                 AfterRequest::Drop => return Next::Closed,
                 AfterRequest::Finish { linger } => {
                     self.finish(linger).await;
@@ -255,7 +256,9 @@ impl Connection<'_> {
                 }
                 Received::End => {
                     if self.session.timer.fired() {
-                        self.session.shard.stats.timeout_keep_alive.add();
+                        let stats = &self.session.shard.stats;
+                        let first = self.session.served.get() == 0;
+                        if first { &stats.timeout_header } else { &stats.timeout_keep_alive }.add();
                     }
                     return HeadRead::Closed;
                 }
@@ -341,13 +344,13 @@ impl Connection<'_> {
         shard.stats.requests.add();
         session.served.set(session.served.get().saturating_add(1));
         let Some((installed, listener)) = session.listener.resolve(shard) else { return AfterRequest::Drop };
-        if !self.input.is_empty() && self.output.len() >= Class::Small.bytes() && self.flush().await.is_err() {
+        if !self.input.is_empty() && self.output.len() >= Class::Small.bytes() && self.flush().await.is_err()
+        {
             return AfterRequest::Drop;
         }
         let Scratch { request: head, response, path } = &mut self.scratch;
         let client = Client { peer: session.peer.ip(), tls: false };
-        let planned =
-            plan::plan(shard, &installed, listener, head, self.input.filled(), client, path);
+        let planned = plan::plan(shard, &installed, listener, head, self.input.filled(), client, path);
         let (client_closes, body) = (!head.keep_alive, head.body);
         let terms = ResponseTerms {
             version: head.version,
@@ -396,8 +399,16 @@ impl Connection<'_> {
                 drop(installed);
                 let early = std::mem::take(&mut self.input);
                 if self.flush().await.is_ok() {
-                    tunnel::relay(shard, &session.socket, &session.timer, early, *upstream, received, self.timeouts.tunnel_idle)
-                        .await;
+                    tunnel::relay(
+                        shard,
+                        &session.socket,
+                        &session.timer,
+                        early,
+                        *upstream,
+                        received,
+                        self.timeouts.tunnel_idle,
+                    )
+                    .await;
                 }
                 AfterRequest::Drop
             }

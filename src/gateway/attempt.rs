@@ -158,6 +158,7 @@ impl<'c> Attempt<'c> {
                     timer.arm(gap, OnDue::ShutBoth);
                 }
             };
+            let cost = self.outgoing.len();
             let outgoing = std::mem::take(&mut self.outgoing);
             let (result, outgoing) = connection.socket.write_all(outgoing, rearm).await;
             self.outgoing = outgoing;
@@ -177,6 +178,7 @@ impl<'c> Attempt<'c> {
             if !self.kept {
                 self.outgoing.clear();
             }
+            self.shard.give_way(cost).await;
             body.fill().await?;
             self.body_whole = body.drain_into(&mut self.outgoing, self.framing)?;
         }

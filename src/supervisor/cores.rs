@@ -64,12 +64,18 @@ pub fn choose(cores: &Cores, host: &Host) -> Result<Vec<u32>, String> {
             let siblings = host.allowed.iter().filter(|core| !host.physical.contains(core));
             let order: Vec<u32> = host.physical.iter().chain(siblings).copied().collect();
             if *count == 0 || *count as usize > order.len() {
-                return Err(format!("cores = {count}: this process may use {} cores ({})", order.len(), available()));
+                return Err(format!(
+                    "cores = {count}: this process may use {} cores ({})",
+                    order.len(),
+                    available()
+                ));
             }
             Ok(order.into_iter().take(*count as usize).collect())
         }
         Cores::List(list) => match list.iter().find(|core| !host.allowed.contains(core)) {
-            Some(core) => Err(format!("core {core} is not among the cores this process may use ({})", available())),
+            Some(core) => {
+                Err(format!("core {core} is not among the cores this process may use ({})", available()))
+            }
             None => Ok(list.clone()),
         },
     }

@@ -101,8 +101,8 @@ pub fn start(source: Source, options: &Options) -> Result<Supervisor, StartError
     let Some(config) = &read.config else { return Err(StartError::Config(read.diagnostics)) };
     let process = config.process.clone();
     let host = cores::Host::detect();
-    let chosen = cores::choose(options.cores.as_ref().unwrap_or(&process.cores), &host)
-        .map_err(StartError::Host)?;
+    let chosen =
+        cores::choose(options.cores.as_ref().unwrap_or(&process.cores), &host).map_err(StartError::Host)?;
     let loaded = load::build(read, 1, chosen.len());
     let limits = Arc::new(ProcessLimits::new(&process));
     let (events, inbox) = channel();
@@ -132,7 +132,8 @@ impl Supervisor {
     fn start_shards(&mut self, cores: &[u32], options: &Options) -> Result<(), String> {
         let driver = options.driver.unwrap_or(self.process.driver);
         for (id, &core) in cores.iter().enumerate() {
-            let (sender, receiver) = mailbox().map_err(|error| format!("no mailbox for shard {id}: {error}"))?;
+            let (sender, receiver) =
+                mailbox().map_err(|error| format!("no mailbox for shard {id}: {error}"))?;
             let start = ShardStart {
                 id,
                 core: (!options.no_pin).then_some(core),

@@ -102,8 +102,12 @@ impl Supervisor {
                 shard.push(BoundListener { key: spec.key.clone(), socket });
             }
         }
-        if (process.cores != self.process.cores || process.driver != self.process.driver) && self.generation > 0 {
-            tracing::warn!("[process] cores and driver are fixed while the process lives: restart to change them");
+        if (process.cores != self.process.cores || process.driver != self.process.driver)
+            && self.generation > 0
+        {
+            tracing::warn!(
+                "[process] cores and driver are fixed while the process lives: restart to change them"
+            );
         }
         self.limits.set(&process);
         self.process = process;
@@ -117,7 +121,9 @@ impl Supervisor {
 
     pub(super) fn shard_prepared(&mut self, generation: u64) {
         let shards = self.shards.len();
-        let Some(reload) = self.reload.as_mut().filter(|reload| reload.generation == generation) else { return };
+        let Some(reload) = self.reload.as_mut().filter(|reload| reload.generation == generation) else {
+            return;
+        };
         let Phase::Preparing { ready } = &mut reload.phase else { return };
         *ready += 1;
         if *ready == shards {
@@ -129,7 +135,9 @@ impl Supervisor {
 
     pub(super) fn shard_committed(&mut self, id: usize, generation: u64, error: Option<String>) {
         let shards = self.shards.len();
-        let Some(reload) = self.reload.as_mut().filter(|reload| reload.generation == generation) else { return };
+        let Some(reload) = self.reload.as_mut().filter(|reload| reload.generation == generation) else {
+            return;
+        };
         let Phase::Committing { done } = &mut reload.phase else { return };
         *done += 1;
         if let Some(error) = error {

@@ -114,9 +114,8 @@ impl Socket {
     pub fn liveness(&self) -> Liveness {
         let mut byte = 0_u8;
         // SAFETY: the descriptor is open while `self` lives and `byte` is valid for one byte during the call.
-        let received = unsafe {
-            libc::recv(self.fd(), (&raw mut byte).cast(), 1, libc::MSG_PEEK | libc::MSG_DONTWAIT)
-        };
+        let received =
+            unsafe { libc::recv(self.fd(), (&raw mut byte).cast(), 1, libc::MSG_PEEK | libc::MSG_DONTWAIT) };
         match received {
             0 => Liveness::Closed,
             1.. => Liveness::Unasked,

@@ -72,8 +72,7 @@ fn hosts_of_servers_and_services_meet() {
         ("shop.example.com:http", "unknown"),
     ] {
         assert_eq!(ask(&table, host, "/"), expected, "{host}");
-        let name =
-            table.host(ListenerId(0), host.as_bytes()).map_or("unknown", |host| &host.gateway.name);
+        let name = table.host(ListenerId(0), host.as_bytes()).map_or("unknown", |host| &host.gateway.name);
         assert!(expected.starts_with(name), "{host}");
     }
     assert_eq!(&*table.listener_gateway(ListenerId(0)).name, "wide");

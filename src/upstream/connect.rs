@@ -38,7 +38,11 @@ impl DialError {
 ///
 /// # Errors
 /// See [`DialError`].
-pub async fn dial(shard: &Rc<Shard>, address: SocketAddr, timeout: Duration) -> Result<Connection, DialError> {
+pub async fn dial(
+    shard: &Rc<Shard>,
+    address: SocketAddr,
+    timeout: Duration,
+) -> Result<Connection, DialError> {
     shard.stats.upstream_dialled.add();
     // A connect has no cancelable form. Dropped, its operation is cancelled and the socket it owns closes with it.
     let connected = monoio::select! {

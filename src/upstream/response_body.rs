@@ -57,7 +57,8 @@ impl ResponseBody {
                 return Ok(done);
             }
             State::Chunked(decoder) => loop {
-                let (consumed, event) = decoder.decode(input.filled()).map_err(|_| ContentFault::Malformed)?;
+                let (consumed, event) =
+                    decoder.decode(input.filled()).map_err(|_| ContentFault::Malformed)?;
                 match event {
                     ChunkEvent::Data(range) => {
                         input.consume(range.start);
