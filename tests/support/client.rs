@@ -75,6 +75,14 @@ impl Client {
         }
     }
 
+    /// Whether bytes, or the end of the connection, can be read without waiting.
+    pub(crate) fn has_input(&self) -> bool {
+        self.stream.set_nonblocking(true).unwrap();
+        let peeked = self.stream.peek(&mut [0]);
+        self.stream.set_nonblocking(false).unwrap();
+        peeked.is_ok()
+    }
+
     /// Sends bytes until the gateway takes none for `stall`, or all are sent; returns how many went.
     pub(crate) fn send_until_stalled(&mut self, bytes: &[u8], stall: Duration) -> usize {
         self.stream.set_write_timeout(Some(stall)).unwrap();
