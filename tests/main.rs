@@ -13,20 +13,20 @@
 #[macro_use]
 mod support;
 
-//X mod cores;
-//X mod drivers;
-//X mod headers;
+mod cores;
+mod drivers;
+mod headers;
 mod http1;
 mod http1_bodies;
-//X mod lifecycle;
-//X mod lingering;
-//X mod paths;
+mod lifecycle;
+mod lingering;
+mod paths;
 //X mod readme;
-//X mod refusals;
-//X mod refusals_smuggling;
+mod refusals;
+mod refusals_smuggling;
 //X mod repo_rules;
-//X mod routing;
+mod routing;
 mod timeouts;
 mod upgrade;
-//X mod upstream;
-//X mod upstream_failures;
+mod upstream;
+mod upstream_failures;

@@ -47,11 +47,6 @@ impl Client {
         Self { stream, reader }
     }
 
-    /// The client's own address, as the gateway sees it.
-    pub(crate) fn local(&self) -> SocketAddr {
-        self.stream.local_addr().unwrap()
-    }
-
     /// Sends bytes; panics when the gateway does not take them.
     pub(crate) fn send(&mut self, bytes: impl AsRef<[u8]>) {
         self.try_send(bytes.as_ref()).unwrap_or_else(|kind| panic!("send: {kind}"));
