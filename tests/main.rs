@@ -13,21 +13,21 @@
 #[macro_use]
 mod support;
 
-//X mod cores;
-//X mod drivers;
-//X mod headers;
-//X mod http1;
-//X mod http1_bodies;
-//X mod lifecycle;
-//X mod lingering;
-//X mod paths;
-//X mod readme;
-//X mod refusals;
-//X mod refusals_smuggling;
-//X mod repo_rules;
-//X mod routing;
-//X mod timeouts;
-//X mod upgrade;
-//X mod upstream;
-//X mod upstream_failures;
 mod check;
+mod cores;
+mod drivers;
+mod headers;
+mod http1;
+mod http1_bodies;
+mod lifecycle;
+mod lingering;
+mod paths;
+//X mod readme;
+mod refusals;
+mod refusals_smuggling;
+//X mod repo_rules;
+mod routing;
+mod timeouts;
+mod upgrade;
+mod upstream;
+mod upstream_failures;

@@ -47,11 +47,6 @@ impl Client {
         Self { stream, reader }
     }
 
-    /// The client's own address, as the gateway sees it.
-    pub(crate) fn local(&self) -> SocketAddr {
-        self.stream.local_addr().unwrap()
-    }
-
     /// Sends bytes; panics when the gateway does not take them.
     pub(crate) fn send(&mut self, bytes: impl AsRef<[u8]>) {
         self.try_send(bytes.as_ref()).unwrap_or_else(|kind| panic!("send: {kind}"));
@@ -73,6 +68,14 @@ impl Client {
             }
             thread::sleep(Duration::from_micros(300));
         }
+    }
+
+    /// Whether bytes, or the end of the connection, can be read without waiting.
+    pub(crate) fn has_input(&self) -> bool {
+        self.stream.set_nonblocking(true).unwrap();
+        let peeked = self.stream.peek(&mut [0]);
+        self.stream.set_nonblocking(false).unwrap();
+        peeked.is_ok()
     }
 
     /// Sends bytes until the gateway takes none for `stall`, or all are sent; returns how many went.

@@ -111,20 +111,17 @@ impl Gateway {
             move || collect(stderr, &output)
         });
         let mut gateway = Self { child, output, listening: Vec::new(), directory };
-        gateway.await_ready(1);
+        gateway.await_ready();
         gateway
     }
 
-    fn await_ready(&mut self, generation: u32) {
-        let wanted = format!("ready generation={generation} ");
+    fn await_ready(&mut self) {
+        let wanted = "ready generation=1 ";
         self.output.wait("the line `ready`", |output| {
-            output.stdout_ended || output.stdout.iter().any(|line| line.starts_with(&wanted))
+            output.stdout_ended || output.stdout.iter().any(|line| line.starts_with(wanted))
         });
         let stdout = self.stdout();
-        assert!(
-            stdout.iter().any(|line| line.starts_with(&wanted)),
-            "ended before it was ready: {stdout:#?}"
-        );
+        assert!(stdout.iter().any(|line| line.starts_with(wanted)), "ended before it was ready: {stdout:#?}");
         self.listening = stdout.iter().filter_map(|line| parse_listening(line)).collect();
     }
 
@@ -173,10 +170,10 @@ impl Gateway {
     }
 
     /// Reloads a changed configuration and waits until `generation` serves.
-    pub(crate) fn reload(&mut self, config: &str, generation: u32) {
+    pub(crate) fn reload(&self, config: &str, generation: u32) {
         self.rewrite(config);
         self.signal("HUP");
-        self.await_ready(generation);
+        self.wait_stderr(&format!("reloaded generation={generation}"));
     }
 
     /// Sends a signal by name (`TERM`, `INT`, `HUP`).

@@ -129,7 +129,7 @@ fn a_reader_that_does_not_read_stalls_the_sender() {
     let gate = Gate::new();
     let backend = Backend::start({
         let gate = gate.clone();
-        move |conn| gate.wait()
+        move |_| gate.wait()
     });
     let mut client = Client::connect_small(backend.address(), 4096);
     let bytes = vec![0; 64 << 20];

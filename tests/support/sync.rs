@@ -48,6 +48,11 @@ impl Gate {
         self.0.update(|open| *open = true);
     }
 
+    /// Whether it is open.
+    pub(crate) fn is_open(&self) -> bool {
+        self.0.read(|open| *open)
+    }
+
     /// Waits until the gate is open; panics at the deadline.
     pub(crate) fn wait(&self) {
         self.0.wait("a gate to open", |open| *open);
