@@ -84,6 +84,12 @@ impl<'c> Attempt<'c> {
         Ok(Self { shard, settings, outgoing, framing, method, upgrade, body_whole, kept: true, attempts: 0 })
     }
 
+    /// Whether all of the request body was taken from the client.
+    #[must_use]
+    pub const fn has_whole_body(&self) -> bool {
+        self.body_whole
+    }
+
     /// Whether the next attempt must not use a pooled connection: one just failed.
     #[must_use]
     pub const fn wants_fresh(&self) -> bool {
