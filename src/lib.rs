@@ -17,7 +17,14 @@
 pub mod cli;
 pub mod config;
 pub mod demo;
+pub mod downstream;
+#[doc(hidden)]
+pub mod fuzz;
+pub mod gateway;
 pub mod http1;
 pub mod message;
+pub mod shard;
+pub mod supervisor;
+pub mod sys;
 pub mod table;
 pub mod upstream;

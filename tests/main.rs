@@ -13,6 +13,7 @@
 #[macro_use]
 mod support;
 
+mod check;
 mod cores;
 mod drivers;
 mod headers;
@@ -21,10 +22,10 @@ mod http1_bodies;
 mod lifecycle;
 mod lingering;
 mod paths;
-//X mod readme;
+mod readme;
 mod refusals;
 mod refusals_smuggling;
-//X mod repo_rules;
+mod repo_rules;
 mod routing;
 mod timeouts;
 mod upgrade;

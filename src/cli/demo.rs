@@ -1,18 +1,36 @@
 //! `ringgate demo`: the gateway in front of backends of its own.
 
 use std::process::ExitCode;
+use std::thread;
 
 use clap::Args;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
+use super::output;
+use super::run::ShardArgs;
 use crate::demo::{Failure, Running, Site, checks, suggestions};
+use crate::supervisor::event::Event;
+use crate::supervisor::load::Source;
+use crate::supervisor::{self, End, StartError};
 
 /// Port of a demo that stays up, unless `--port` says otherwise.
 const DEFAULT_PORT: u16 = 8080;
 
+const EXAMPLES: &str = "\
+Examples:
+  ringgate demo
+  ringgate demo --port 0 --cores 1
+  ringgate demo --once
+
+Exit codes:
+  0  ended by Ctrl-C; with --once, every check came back as it must
+  1  the gateway could not start, or a check failed
+  2  the command line is wrong";
+
 /// Arguments of `ringgate demo`.
-#[derive(Args, Clone, Debug)]
+#[derive(Args, Clone, Debug, Default)]
+#[command(after_help = EXAMPLES)]
 pub struct DemoArgs {
     /// Port on 127.0.0.1; 0 lets the kernel choose [default: 8080, with --once 0]
     #[arg(long, value_name = "N")]
@@ -20,6 +38,41 @@ pub struct DemoArgs {
     /// Send the demo's own requests through the gateway, print what came back, and exit
     #[arg(long)]
     pub once: bool,
+    #[command(flatten)]
+    /// How shards sit on this host.
+    pub shards: ShardArgs,
+}
+
+/// Runs the command over a real gateway.
+pub fn run_command(args: &DemoArgs) -> ExitCode {
+    match run(args, |config| start_gateway(args, &config)) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// The gateway that `ringgate run` would start for the same text, on a thread of its own.
+fn start_gateway(args: &DemoArgs, config: &str) -> Result<Running, Failure> {
+    let source = Source::Text("demo.toml".into(), config.into());
+    let supervisor = supervisor::start(source, &args.shards.options()).map_err(|error| match error {
+        StartError::Config(diagnostics) => output::diagnostics(&diagnostics),
+        StartError::Host(error) => error,
+    })?;
+    let address = supervisor.listening().first().ok_or("the gateway listens nowhere")?.address;
+    let events = supervisor.events();
+    let thread = thread::Builder::new().name("supervisor".into()).spawn(move || supervisor.run())?;
+    let stop = Box::new(move || {
+        events.send(Event::Signal(SIGTERM)).map_err(|_| "the gateway ended by itself")?;
+        match thread.join() {
+            Ok(End::Drained) => Ok(()),
+            Ok(end) => Err(format!("the gateway did not drain: {end:?}").into()),
+            Err(_) => Err("the supervisor panicked".into()),
+        }
+    });
+    Ok(Running { address, stop })
 }
 
 /// Runs the demo over a gateway that `start` starts with the text of a configuration.
@@ -61,7 +114,7 @@ mod tests {
     fn without_gateway(once: bool) -> (ExitCode, bool) {
         let stopped = std::rc::Rc::new(std::cell::Cell::new(false));
         let seen = std::rc::Rc::clone(&stopped);
-        let code = run(&DemoArgs { port: None, once }, |config| {
+        let code = run(&DemoArgs { once, ..DemoArgs::default() }, |config| {
             assert!(config.contains("port = 0"));
             let backend = Backend::start("b")?;
             let stop = Box::new(move || {

@@ -1,11 +1,57 @@
 //! The command line: one file per command.
 
+pub mod check;
 pub mod demo;
+mod output;
+pub mod run;
 
 use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use tracing_subscriber::EnvFilter;
+
+const EXAMPLES: &str = "\
+Examples:
+  ringgate demo
+  ringgate check configs/quickstart.toml
+  ringgate run configs/quickstart.toml
+
+`ringgate COMMAND --help` has examples of each command.";
+
+/// Edge load balancer for Linux: one io_uring shard per core, configured in TOML with Istio's words
+#[derive(Debug, Parser)]
+#[command(name = "ringgate", version, after_help = EXAMPLES)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Check a configuration and list every problem
+    Check(check::CheckArgs),
+    /// Try it: a gateway in front of backends of its own
+    Demo(demo::DemoArgs),
+    /// Serve a configuration until told to end
+    Run(run::RunArgs),
+}
 
 /// Runs the command line of this process and returns its exit code.
 #[must_use]
 pub fn main() -> ExitCode {
-    ExitCode::SUCCESS
+    let cli = Cli::parse();
+    log_to_stderr();
+    match cli.command {
+        Command::Check(args) => check::run(&args),
+        Command::Demo(args) => demo::run_command(&args),
+        Command::Run(args) => run::run(&args),
+    }
+}
+
+/// Logs of `info` and above on stderr; `RUST_LOG` changes the level. Colours only on a terminal.
+fn log_to_stderr() {
+    use std::io::IsTerminal;
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    let colours = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
+    tracing_subscriber::fmt().with_env_filter(filter).with_ansi(colours).with_writer(std::io::stderr).init();
 }

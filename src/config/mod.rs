@@ -1,3 +1,150 @@
 //! From TOML files to a checked [`model::Config`].
+//!
+//! ```text
+//! load -> source (read, bounded)
+//!      -> file (parse one; lower its tables: process, gateway, virtual_service, service) -> drafts
+//!      -> lower (names, clusters; claims, reach) -> Config + Diagnostics (render: text or JSON)
+//! ```
+//!
+//! Called by `cli/check` and by the supervisor at start and at each reload. Every problem of all files is
+//! found in one run; a configuration exists only when none of them is an error. Nothing here touches the
+//! network, and only [`load`] touches files.
 
+mod claims;
+mod diagnostic;
+mod drafts;
+mod file;
+mod gateway;
+mod host;
+mod lower;
+mod matching;
 pub mod model;
+mod process;
+mod reach;
+pub mod render;
+mod schema;
+mod secret;
+mod service;
+mod source;
+#[cfg(test)]
+mod tests;
+mod tree;
+mod units;
+mod virtual_service;
+
+use std::borrow::Cow;
+use std::path::{Path, PathBuf};
+
+pub use diagnostic::{DIAGNOSTICS_MAX, Diagnostic, Excerpt, Location, Related, Severity};
+pub use process::parse_cores;
+pub use source::{FILE_BYTES_MAX, FILES_MAX};
+
+use diagnostic::{Problem, Problems};
+use drafts::Drafts;
+use matching::Patterns;
+use model::Config;
+use source::{FileId, Place, Sources};
+
+/// What became of a configuration.
+#[derive(Clone, Debug)]
+pub struct Loaded {
+    /// The configuration; absent when any diagnostic is an error.
+    pub config: Option<Config>,
+    /// Everything noticed, in the order of file and position.
+    pub diagnostics: Vec<Diagnostic>,
+}
+
+/// Loads a file, or all `*.toml` files of a directory in the order of their names (not those of directories
+/// within, nor hidden ones). Reads at most [`FILE_BYTES_MAX`] of each of at most [`FILES_MAX`] files; what
+/// cannot be read is a diagnostic.
+#[must_use]
+pub fn load(path: &Path) -> Loaded {
+    let mut loader = Loader::default();
+    if !path.is_dir() {
+        loader.read(path.to_owned());
+        return loader.finish();
+    }
+    match source::list(path) {
+        Ok(paths) if paths.is_empty() => {
+            loader.fail(path.to_owned(), "no-files", "the directory holds no *.toml file");
+        }
+        Ok(paths) => paths.into_iter().for_each(|path| loader.read(path)),
+        Err(reason) => loader.fail(path.to_owned(), "unreadable", &reason),
+    }
+    loader.finish()
+}
+
+/// Loads texts as if they were files of these names, in the order given. Touches no file.
+#[must_use]
+pub fn load_text(files: &[(PathBuf, String)]) -> Loaded {
+    let mut loader = Loader::default();
+    for (path, text) in files {
+        loader.add(path.clone(), Cow::Borrowed(text));
+    }
+    loader.finish()
+}
+
+/// Takes any bytes as a configuration, for fuzzing: the only demand is to come back, soon and without a
+/// panic.
+#[doc(hidden)]
+pub fn fuzz_text(data: &[u8]) {
+    // Larger inputs find nothing new, only time in compiling regexes.
+    const FUZZ_BYTES_MAX: usize = 16 * 1024;
+    let text = String::from_utf8_lossy(data.get(..FUZZ_BYTES_MAX).unwrap_or(data));
+    let (first, second) = text.split_once('\0').unwrap_or((&text, ""));
+    let files = [(PathBuf::from("a.toml"), first.to_owned()), (PathBuf::from("b.toml"), second.to_owned())];
+    let loaded = load_text(&files);
+    let errors = loaded.diagnostics.iter().any(|diagnostic| diagnostic.severity == Severity::Error);
+    assert_eq!(errors, loaded.config.is_none(), "a configuration exists exactly when there is no error");
+    for diagnostic in loaded.diagnostics.iter().take(20) {
+        assert!(!render::text(diagnostic, render::Colour::Plain).is_empty());
+    }
+    assert!(!render::json(loaded.config.as_ref(), &loaded.diagnostics).is_empty());
+}
+
+/// The files so far and what they said. Each file is lowered as it comes, so that one tree exists at a time.
+#[derive(Default)]
+struct Loader<'a> {
+    sources: Sources<'a>,
+    drafts: Drafts,
+    problems: Problems,
+    patterns: Patterns,
+}
+
+impl<'a> Loader<'a> {
+    fn read(&mut self, path: PathBuf) {
+        match source::read(&path) {
+            Ok(text) => self.add(path, Cow::Owned(text)),
+            Err(reason) => self.fail(path, "unreadable", &reason),
+        }
+    }
+
+    fn add(&mut self, path: PathBuf, text: Cow<'a, str>) {
+        if text.len() > FILE_BYTES_MAX {
+            self.fail(path, "unreadable", &format!("the file is larger than {} MiB", FILE_BYTES_MAX >> 20));
+            return;
+        }
+        let id = self.sources.add(path, text);
+        if let Some(source) = self.sources.file(id) {
+            file::lower(id, source, &mut self.drafts, &mut self.problems, &mut self.patterns);
+        }
+    }
+
+    fn fail(&mut self, path: PathBuf, code: &'static str, reason: &str) {
+        let id: FileId = self.sources.add(path, Cow::Borrowed(""));
+        self.drafts.damaged = true;
+        self.problems.push(Problem::error(code, Place::new(id, &(0..0)), reason).whole_file());
+    }
+
+    fn finish(mut self) -> Loaded {
+        drop(self.patterns);
+        if self.drafts.gateways.is_empty() && !self.drafts.damaged && self.sources.file(FileId(0)).is_some() {
+            let place = Place::new(FileId(0), &(0..0));
+            let problem = Problem::warning("no-gateway", place, "there is no gateway, so nothing is served");
+            self.problems.push(problem.whole_file().expected("a [[gateway]] with a [[gateway.server]]"));
+        }
+        let config = lower::lower(self.drafts, &mut self.problems);
+        let config = (self.problems.errors() == 0).then_some(config);
+        Loaded { config, diagnostics: self.problems.finish(&self.sources) }
+    }
+}

@@ -42,11 +42,19 @@ pub struct Process {
     pub connections_max: u32,
     /// Bytes of session buffers of the whole process; at the cap shards stop accepting.
     pub buffer_bytes_max: u64,
+    /// How long a drain lets exchanges and tunnels finish.
+    pub drain_timeout: Duration,
 }
 
 impl Default for Process {
     fn default() -> Self {
-        Self { cores: Cores::Auto, driver: Driver::Auto, connections_max: 100_000, buffer_bytes_max: 1 << 30 }
+        Self {
+            cores: Cores::Auto,
+            driver: Driver::Auto,
+            connections_max: 100_000,
+            buffer_bytes_max: 1 << 30,
+            drain_timeout: Duration::from_secs(30),
+        }
     }
 }
 

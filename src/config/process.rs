@@ -1,0 +1,131 @@
+//! `[process]`: from its table to [`Process`].
+
+use std::collections::HashSet;
+
+use crate::config::diagnostic::{Problem, visible};
+use crate::config::gateway::TIMER_RANGE;
+use crate::config::model::{Cores, Driver, Process};
+use crate::config::tree::{Reader, Table};
+use toml::de::DeValue;
+
+/// Shards of one process: as many CPUs as Linux counts on common builds.
+const CORES_MAX: u32 = 1024;
+
+const CORES_FORM: &str = "`\"auto\"`, `\"all\"`, a number of cores (`4`), or a list of cores (`\"0-3,6\"`)";
+
+/// Lowers the table.
+pub(super) fn lower(reader: &mut Reader<'_>, table: &Table<'_>) -> Process {
+    let mut process = Process::default();
+    if let Some(cores) = cores(reader, table) {
+        process.cores = cores;
+    }
+    let drivers = [("auto", Driver::Auto), ("io_uring", Driver::IoUring), ("epoll", Driver::Epoll)];
+    if let Some(driver) = reader.word(table, "driver", &drivers, &[]) {
+        process.driver = driver;
+    }
+    if let Some(connections) = reader.number(table, "connections_max", 1..=10_000_000) {
+        process.connections_max = connections;
+    }
+    if let Some(bytes) = reader.bytes(table, "buffer_bytes_max", 16 << 20..=1 << 40) {
+        process.buffer_bytes_max = bytes;
+    }
+    if let Some(timeout) = reader.duration(table, "drain_timeout", TIMER_RANGE) {
+        process.drain_timeout = timeout;
+    }
+    process
+}
+
+fn cores(reader: &mut Reader<'_>, table: &Table<'_>) -> Option<Cores> {
+    let value = reader.any(table, "cores")?;
+    let text = match value.value {
+        DeValue::String(text) => text,
+        DeValue::Integer(_) => return reader.number(table, "cores", 1..=CORES_MAX).map(Cores::Count),
+        _ => {
+            let problem =
+                Problem::error("wrong-type", value.place, "`cores` is neither a string nor an integer");
+            reader.push(problem.expected(CORES_FORM));
+            return None;
+        }
+    };
+    match parse_cores(text) {
+        Ok(cores) => Some(cores),
+        Err(reason) => {
+            let message = format!("`cores = \"{}\"`: {reason}", visible(text));
+            reader.push(Problem::error("bad-value", value.place, message).expected(CORES_FORM));
+            None
+        }
+    }
+}
+
+/// Reads `cores`, also for the command line's `--cores`.
+///
+/// # Errors
+/// A sentence that says what is wrong.
+pub fn parse_cores(text: &str) -> Result<Cores, String> {
+    let number = |text: &str, what: &str| {
+        let plain = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+        let number = text.parse::<u32>().ok().filter(|_| plain);
+        number.ok_or_else(|| format!("`{}` is not {what}", visible(text)))
+    };
+    match text {
+        "auto" => return Ok(Cores::Auto),
+        "all" => return Ok(Cores::All),
+        _ => {}
+    }
+    if !text.contains(['-', ',']) {
+        let count = number(text, "a number of cores")?;
+        if count == 0 {
+            // No shards is no wish anybody has; the core of that number is.
+            return Ok(Cores::List(vec![0]));
+        }
+        return if (1..=CORES_MAX).contains(&count) {
+            Ok(Cores::Count(count))
+        } else {
+            Err(format!("a process has 1 to {CORES_MAX} shards"))
+        };
+    }
+    let mut list = Vec::new();
+    let mut seen = HashSet::new();
+    for part in text.split(',') {
+        let (first, last) = part.split_once('-').unwrap_or((part, part));
+        let (first, last) = (number(first, "a core")?, number(last, "a core")?);
+        if first > last {
+            return Err(format!("the range {first}-{last} runs backwards"));
+        }
+        if last >= CORES_MAX {
+            return Err(format!("cores are counted from 0 to {}", CORES_MAX - 1));
+        }
+        for core in first..=last {
+            if !seen.insert(core) {
+                return Err(format!("core {core} is named twice"));
+            }
+            list.push(core);
+        }
+    }
+    Ok(Cores::List(list))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The four forms of `cores`.
+    #[test]
+    fn reads_cores() {
+        assert_eq!(parse_cores("auto"), Ok(Cores::Auto));
+        assert_eq!(parse_cores("all"), Ok(Cores::All));
+        assert_eq!(parse_cores("4"), Ok(Cores::Count(4)));
+        assert_eq!(parse_cores("0-3,6"), Ok(Cores::List(vec![0, 1, 2, 3, 6])));
+        assert_eq!(parse_cores("6-6"), Ok(Cores::List(vec![6])));
+    }
+
+    /// Malformed lists, and lists that would make a shard twice or too many.
+    #[test]
+    fn refuses_bad_cores() {
+        for text in
+            ["", "0", "1025", "x", "-", "1-", "3-1", "1,1", "0-2,2", "0-4294967295", "+4", "1,,2", "9999"]
+        {
+            assert!(parse_cores(text).is_err(), "{text:?}");
+        }
+    }
+}

@@ -1,0 +1,219 @@
+//! The listeners of a shard and their accept loops.
+//!
+//! A listener lives over reloads as long as some generation names its key. An accept is never dropped while pending
+//! (its connection would be lost): it is cancelled and awaited. A listener that goes away takes in what its queue
+//! holds first; closing it earlier would reset those clients.
+
+use std::cell::{Cell, RefCell};
+use std::io;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::time::Duration;
+
+use monoio::io::Canceller;
+use monoio::net::{TcpListener, TcpStream};
+use socket2::SockRef;
+
+use super::listener::{BACKLOG, BoundListener};
+use super::session::{self, Session};
+use crate::shard::Shard;
+use crate::shard::installed::Installed;
+use crate::shard::process::ConnectionPlace;
+use crate::sys::socket::Socket;
+use crate::table::{ListenerId, ListenerKey};
+
+/// How long an accept loop rests when descriptors, memory or a cap are used up.
+const PAUSE: Duration = Duration::from_millis(20);
+
+/// One listener of a shard, shared with the sessions it accepted.
+pub struct Listener {
+    key: ListenerKey,
+    id: Cell<ListenerId>,
+    /// The last table that named this listener, once a newer one does not.
+    last: RefCell<Option<Rc<Installed>>>,
+    closing: Cell<bool>,
+    canceller: RefCell<Canceller>,
+}
+
+impl Listener {
+    /// The table to serve a request by, and this listener's place in it; `None` before the first commit.
+    #[must_use]
+    pub fn resolve(&self, shard: &Shard) -> Option<(Rc<Installed>, ListenerId)> {
+        let installed = self.last.borrow().clone().or_else(|| shard.installed())?;
+        Some((installed, self.id.get()))
+    }
+
+    /// Whether no further request is wanted on its connections.
+    #[must_use]
+    pub fn is_closing(&self) -> bool {
+        self.closing.get()
+    }
+
+    fn close(&self) {
+        self.closing.set(true);
+        let canceller = self.canceller.take();
+        self.canceller.replace(canceller.cancel());
+    }
+}
+
+struct PreparedSet {
+    generation: u64,
+    installed: Rc<Installed>,
+    sockets: Vec<BoundListener>,
+}
+
+/// The listeners a shard owns and those of a prepared generation.
+#[derive(Default)]
+pub struct Listeners {
+    owned: RefCell<Vec<Rc<Listener>>>,
+    prepared: RefCell<Option<PreparedSet>>,
+    loops: Cell<usize>,
+}
+
+impl Listeners {
+    /// Keeps a generation ready; one prepared before is dropped.
+    pub fn prepare(&self, generation: u64, installed: Rc<Installed>, sockets: Vec<BoundListener>) {
+        *self.prepared.borrow_mut() = Some(PreparedSet { generation, installed, sockets });
+    }
+
+    /// Drops a prepared generation; its sockets never listened.
+    pub fn abort(&self, generation: u64) {
+        self.prepared.borrow_mut().take_if(|prepared| prepared.generation == generation);
+    }
+
+    /// Takes a prepared generation out.
+    pub fn take_prepared(&self, generation: u64) -> Option<(Rc<Installed>, Vec<BoundListener>)> {
+        let prepared = self.prepared.borrow_mut().take_if(|prepared| prepared.generation == generation)?;
+        Some((prepared.installed, prepared.sockets))
+    }
+
+    /// Makes the listeners those of `installed`: new ones listen, gone ones close, the others take their new place.
+    ///
+    /// # Errors
+    /// When a socket can not listen; the other listeners work nevertheless.
+    pub fn commit(
+        &self,
+        shard: &Rc<Shard>,
+        before: Option<Rc<Installed>>,
+        installed: &Installed,
+        sockets: Vec<BoundListener>,
+    ) -> Result<(), String> {
+        let place = |key: &ListenerKey| {
+            let at = installed.table().listeners().iter().position(|listener| listener.key == *key);
+            at.map(|at| ListenerId(at as u16))
+        };
+        self.owned.borrow_mut().retain(|listener| {
+            if let Some(id) = place(&listener.key) {
+                listener.id.set(id);
+                return true;
+            }
+            *listener.last.borrow_mut() = before.clone();
+            listener.close();
+            false
+        });
+        let mut failures = Vec::new();
+        for bound in sockets {
+            let Some(id) = place(&bound.key) else { continue };
+            match self.open(shard, bound, id) {
+                Ok(()) => {}
+                Err(error) => failures.push(error.to_string()),
+            }
+        }
+        if failures.is_empty() { Ok(()) } else { Err(failures.join("; ")) }
+    }
+
+    fn open(&self, shard: &Rc<Shard>, bound: BoundListener, id: ListenerId) -> io::Result<()> {
+        bound.socket.listen(BACKLOG)?;
+        // epoll needs a non-blocking socket, io_uring of older kernels a blocking one.
+        bound.socket.set_nonblocking(shard.epoll)?;
+        let socket = TcpListener::from_std(bound.socket.into())?;
+        let listener = Rc::new(Listener {
+            key: bound.key,
+            id: Cell::new(id),
+            last: RefCell::default(),
+            closing: Cell::new(false),
+            canceller: RefCell::default(),
+        });
+        self.owned.borrow_mut().push(Rc::clone(&listener));
+        self.loops.set(self.loops.get() + 1);
+        let shard = Rc::clone(shard);
+        monoio::spawn(async move {
+            accept_all(&shard, &listener, &socket).await;
+            shard.listeners.loops.set(shard.listeners.loops.get() - 1);
+        });
+        Ok(())
+    }
+
+    /// Closes all listeners; each takes in what its queue holds first.
+    pub fn close_all(&self) {
+        for listener in self.owned.borrow_mut().drain(..) {
+            listener.close();
+        }
+    }
+
+    /// Whether every accept loop has ended.
+    #[must_use]
+    pub fn all_closed(&self) -> bool {
+        self.loops.get() == 0
+    }
+}
+
+/// Accepts until the listener closes, then what its queue still holds.
+async fn accept_all(shard: &Rc<Shard>, listener: &Rc<Listener>, socket: &TcpListener) {
+    while !listener.closing.get() {
+        let handle = listener.canceller.borrow().handle();
+        match socket.cancelable_accept(handle).await {
+            Ok((stream, peer)) => admit(shard, listener, stream, peer).await,
+            Err(error) => match error.raw_os_error() {
+                Some(libc::ECANCELED) => break,
+                Some(libc::ECONNABORTED | libc::EINTR) => {}
+                Some(libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM) => {
+                    shard.stats.accept_pauses.add();
+                    monoio::time::sleep(PAUSE).await;
+                }
+                // accept(2): errors of the network that were pending on the new socket; the next may be fine.
+                _ => {
+                    tracing::warn!(shard = shard.id, %error, "accept failed");
+                    monoio::time::sleep(PAUSE).await;
+                }
+            },
+        }
+    }
+    if SockRef::from(&AsBorrowed(socket)).set_nonblocking(true).is_ok() {
+        while let Ok((waiting, peer)) = SockRef::from(&AsBorrowed(socket)).accept() {
+            let peer = peer.as_socket();
+            if let (Some(peer), Ok(stream)) = (peer, into_stream(shard, waiting)) {
+                admit(shard, listener, stream, peer).await;
+            }
+        }
+    }
+}
+
+/// Lends the listener's descriptor to socket2.
+struct AsBorrowed<'l>(&'l TcpListener);
+
+impl std::os::fd::AsFd for AsBorrowed<'_> {
+    fn as_fd(&self) -> std::os::fd::BorrowedFd<'_> {
+        crate::sys::socket::borrow_listener(self.0)
+    }
+}
+
+fn into_stream(shard: &Shard, socket: socket2::Socket) -> io::Result<TcpStream> {
+    socket.set_nonblocking(shard.epoll)?;
+    TcpStream::from_std(socket.into())
+}
+
+/// Waits for a place under the process's caps, then serves the connection. Meanwhile the shard accepts no other.
+async fn admit(shard: &Rc<Shard>, listener: &Rc<Listener>, stream: TcpStream, peer: SocketAddr) {
+    let mut place: Option<ConnectionPlace> = shard.process.try_enter();
+    if place.is_none() {
+        shard.stats.accept_pauses.add();
+    }
+    while place.is_none() {
+        monoio::time::sleep(PAUSE).await;
+        place = shard.process.try_enter();
+    }
+    let Some(place) = place else { return };
+    let session = Session::new(shard, listener, Socket::new(stream), peer, place);
+    monoio::spawn(session::serve(session));
+}

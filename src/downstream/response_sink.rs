@@ -1,0 +1,185 @@
+//! Responses to an HTTP/1 client: framing for its version, queued in one buffer, sent in as few pieces as possible.
+
+use std::cell::RefCell;
+use std::net::Shutdown;
+use std::time::Duration;
+
+use crate::gateway::stream::{ResponseSink, SinkClosed};
+use crate::http1::chunked::{write_chunk_head, write_last_chunk};
+use crate::http1::reply::{DateCache, write_reply};
+use crate::http1::rewrite::{ResponseFacts, write_response};
+use crate::message::{BodyLength, Method, ResponseHead, Version};
+use crate::shard::deadlines::{OnDue, Timer};
+use crate::shard::stats::Stats;
+use crate::sys::buffer::{Buffer, Class};
+use crate::sys::socket::Socket;
+
+/// What the request settles about its response.
+#[derive(Clone, Copy, Debug)]
+pub struct ResponseTerms {
+    /// The client's version.
+    pub version: Version,
+    /// The request's method.
+    pub method: Method,
+    /// Whether the connection ends after the response.
+    pub close: bool,
+}
+
+/// The response side of one request.
+pub struct Http1ResponseSink<'s> {
+    socket: &'s Socket,
+    timer: &'s Timer,
+    stats: &'s Stats,
+    date: &'s RefCell<DateCache>,
+    output: &'s mut Buffer,
+    write_gap: Duration,
+    terms: ResponseTerms,
+    framing: BodyLength,
+    cut: bool,
+}
+
+impl<'s> Http1ResponseSink<'s> {
+    /// A sink that queues in `output`.
+    #[allow(
+        clippy::too_many_arguments,
+        reason = "they are the parts of a session that the body does not use"
+    )]
+    pub fn new(
+        socket: &'s Socket,
+        timer: &'s Timer,
+        stats: &'s Stats,
+        date: &'s RefCell<DateCache>,
+        output: &'s mut Buffer,
+        write_gap: Duration,
+        terms: ResponseTerms,
+    ) -> Self {
+        Self { socket, timer, stats, date, output, write_gap, terms, framing: BodyLength::None, cut: false }
+    }
+
+    /// Whether the connection must end after this response.
+    #[must_use]
+    pub fn closes(&self) -> bool {
+        self.terms.close || self.cut
+    }
+}
+
+/// Sends `output` under the write timer; a failed or stalled client ends the whole socket, so that a read under way
+/// beside it ends too.
+///
+/// # Errors
+/// When the client is gone or too slow.
+pub async fn send(
+    socket: &Socket,
+    timer: &Timer,
+    stats: &Stats,
+    output: &mut Buffer,
+    write_gap: Duration,
+) -> Result<(), SinkClosed> {
+    let rearm = || timer.arm(write_gap, OnDue::ShutBoth);
+    let (result, returned) = socket.write_all(std::mem::take(output), rearm).await;
+    timer.disarm();
+    *output = returned;
+    output.clear();
+    if result.is_ok() {
+        return Ok(());
+    }
+    if timer.fired() {
+        stats.timeout_write_gap.add();
+    }
+    socket.shutdown(Shutdown::Both);
+    Err(SinkClosed)
+}
+
+impl ResponseSink for Http1ResponseSink<'_> {
+    fn informational(&mut self, head: &ResponseHead, bytes: &[u8]) {
+        if self.terms.version == Version::Http10 {
+            return;
+        }
+        let facts = ResponseFacts { version: self.terms.version, close: false, body: BodyLength::None };
+        self.output.append_with(|out| write_response(out, head, bytes, &facts));
+    }
+
+    fn close(&mut self) {
+        self.terms.close = true;
+    }
+
+    fn head(&mut self, head: &ResponseHead, bytes: &[u8], body: BodyLength) {
+        self.framing = match body {
+            // HTTP/1.0 has no chunks: the end of the connection is the end of the content.
+            BodyLength::Chunked | BodyLength::UntilClose if self.terms.version == Version::Http10 => {
+                self.terms.close = true;
+                BodyLength::UntilClose
+            }
+            BodyLength::Chunked | BodyLength::UntilClose => BodyLength::Chunked,
+            BodyLength::Known(_) | BodyLength::None => body,
+        };
+        let facts =
+            ResponseFacts { version: self.terms.version, close: self.terms.close, body: self.framing };
+        self.output.append_with(|out| write_response(out, head, bytes, &facts));
+    }
+
+    fn content(&mut self, from: &mut Buffer, count: usize) {
+        if count == 0 {
+            return;
+        }
+        let chunked = self.framing == BodyLength::Chunked;
+        if !chunked && self.output.is_empty() && from.len() == count && count > Class::Small.bytes() {
+            // A large piece changes hands instead of being copied.
+            self.output.clear();
+            std::mem::swap(self.output, from);
+            return;
+        }
+        let piece = from.filled().get(..count).unwrap_or_default();
+        self.output.append_with(|out| {
+            if chunked {
+                write_chunk_head(out, piece.len());
+            }
+            out.extend_from_slice(piece);
+            if chunked {
+                out.extend_from_slice(b"\r\n");
+            }
+        });
+        from.consume(count);
+    }
+
+    fn finish<'t>(&mut self, trailers: impl Iterator<Item = (&'t [u8], &'t [u8])>) {
+        if self.framing == BodyLength::Chunked {
+            self.output.append_with(|out| write_last_chunk(out, trailers));
+        }
+    }
+
+    fn reply(&mut self, status: u16, reason: &'static str) {
+        let terms = self.terms;
+        let date = self.date.borrow();
+        self.output.append_with(|out| {
+            write_reply(
+                out,
+                status,
+                reason,
+                date.text(),
+                terms.close,
+                terms.version,
+                terms.method == Method::Head,
+            );
+        });
+    }
+
+    fn cut(&mut self) {
+        self.cut = true;
+        if self.framing == BodyLength::UntilClose {
+            // Only a reset tells this client that the content is not whole.
+            self.socket.reset_on_close();
+        }
+    }
+
+    async fn flush(&mut self) -> Result<(), SinkClosed> {
+        if self.output.is_empty() {
+            return Ok(());
+        }
+        send(self.socket, self.timer, self.stats, self.output, self.write_gap).await
+    }
+
+    fn queued(&self) -> usize {
+        self.output.len()
+    }
+}

@@ -1,0 +1,207 @@
+//! The fuzz functions over input from a seeded generator: messages put together from good and bad pieces, then
+//! damaged a little. `RINGGATE_SEED` repeats a run.
+
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may panic")]
+
+use super::*;
+
+const ROUNDS: usize = 20_000;
+
+/// The seed of this run, printed so that a failure shows it.
+fn numbers() -> Numbers {
+    let seed = std::env::var("RINGGATE_SEED")
+        .ok()
+        .and_then(|text| text.parse().ok())
+        .unwrap_or(0x9e37_79b9_7f4a_7c15);
+    println!("RINGGATE_SEED={seed}");
+    Numbers(seed | 1)
+}
+
+type Check = fn(&[u8]);
+
+fn pick<'a>(numbers: &mut Numbers, pieces: &[&'a str]) -> &'a str {
+    pieces[numbers.below(pieces.len())]
+}
+
+/// Mostly the first piece, sometimes one of the others.
+fn lean<'a>(numbers: &mut Numbers, pieces: &[&'a str]) -> &'a str {
+    if numbers.below(8) > 0 { pieces[0] } else { pick(numbers, pieces) }
+}
+
+/// Replaces, inserts, removes or repeats a few bytes.
+fn damage(numbers: &mut Numbers, bytes: &mut Vec<u8>) {
+    const BYTES: &[u8] = b"\r\n\0 \t:,;/%.\\?#*[]@0aG\x7f\x80\xff";
+    for _ in 0..[0, 0, 1, 1, 2, 5][numbers.below(6)] {
+        let at = numbers.below(bytes.len() + 1);
+        let byte = BYTES[numbers.below(BYTES.len())];
+        match numbers.below(4) {
+            0 => bytes.insert(at, byte),
+            1 if at < bytes.len() => bytes[at] = byte,
+            2 if at < bytes.len() => drop(bytes.remove(at)),
+            _ => {
+                let end = bytes.len().min(at + numbers.below(20));
+                let copy = bytes[at..end].to_vec();
+                bytes.splice(at..at, copy);
+            }
+        }
+    }
+}
+
+const FIELDS: [&str; 36] = [
+    "A: b",
+    "Accept: */*",
+    "X-Long: aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa",
+    "Content-Length: 5",
+    "Content-Length: 0",
+    "content-length:007",
+    "Transfer-Encoding: chunked",
+    "transfer-encoding:Chunked ",
+    "Connection: close",
+    "Connection: keep-alive, A",
+    "Connection: Upgrade, TE",
+    "Connection: upgrade",
+    "Connection: host, content-length, transfer-encoding",
+    "Upgrade: websocket",
+    "Upgrade: h2c",
+    "TE: trailers",
+    "TE: gzip",
+    "Trailer: X-Sum",
+    "Expect: 100-continue",
+    "Keep-Alive: 5",
+    "Proxy-Connection: a",
+    "Via: 1.0 x",
+    "X-Forwarded-For: 1.1.1.1",
+    "X-Forwarded-Proto: https",
+    "X-Forwarded-Host: h",
+    "X-Forwarded-Port: 1",
+    "Forwarded: for=1",
+    "X-Real-IP: 1",
+    "X-Request-Id: abc",
+    "X-Request-Id: a b",
+    "Date: x",
+    "Content_Length: 9",
+    "Set-Cookie: \u{e9}",
+    "Empty:",
+    "Tab:\ta\tb\t",
+    "Authorization: x",
+];
+
+/// Fields that a request, at least, is refused for.
+const BAD_FIELDS: [&str; 8] = [
+    "Content-Length: 5,5",
+    "Transfer-Encoding: gzip, chunked",
+    "Transfer-Encoding: x",
+    "Expect: x",
+    "Host: b",
+    " folded",
+    "Bad : x",
+    "No colon",
+];
+
+fn request(numbers: &mut Numbers) -> Vec<u8> {
+    let mut text = lean(numbers, &["", "\r\n", "\n"]).to_owned();
+    text += pick(numbers, &["GET", "POST", "OPTIONS", "HEAD", "PURGE", "GET", "TRACE", "CONNECT", "G@T"]);
+    text += lean(numbers, &[" ", "  ", "\t"]);
+    let prefix = ["/", "/", "/", "http://b.example:81", "HTTPS://[::1]/", "*", "http://", "x"];
+    text += pick(numbers, &prefix);
+    for _ in 0..numbers.below(6) {
+        text += pick(
+            numbers,
+            &[
+                "a", "/", "..", "/../", "%2e", "%2F", "%00", "%5c", "\\", "?", "%41", ".", "/./", "%c3", "%",
+                "//",
+            ],
+        );
+    }
+    text += lean(numbers, &[" HTTP/1.1\r\n", " HTTP/1.0\r\n", " HTTP/2.0\r\n", " HTTP/1.1\n", "\r\n"]);
+    text += lean(numbers, &["Host: a.example\r\n", "", "Host:\r\n", "host: [::1]:80\r\n", "Host: a b\r\n"]);
+    fields(numbers, &mut text);
+    text.into_bytes()
+}
+
+fn response(numbers: &mut Numbers) -> Vec<u8> {
+    let mut text = pick(numbers, &["H", "G"]).to_owned();
+    text += lean(numbers, &["HTTP/1.1 ", "HTTP/1.0 ", "HTTP/2.0 ", "HTTP/1.1"]);
+    text += pick(numbers, &["200", "204", "304", "101", "103", "404", "999", "20"]);
+    text += lean(numbers, &[" OK\r\n", "\r\n", " \r\n", " \u{e9} x\r\n", " OK\n"]);
+    fields(numbers, &mut text);
+    text.into_bytes()
+}
+
+fn fields(numbers: &mut Numbers, text: &mut String) {
+    for _ in 0..[0, 1, 2, 3, 5, 14][numbers.below(6)] {
+        *text += if numbers.below(12) > 0 { pick(numbers, &FIELDS) } else { pick(numbers, &BAD_FIELDS) };
+        *text += if numbers.below(40) > 0 { "\r\n" } else { "\n" };
+    }
+    *text += lean(numbers, &["\r\n", "\r\nbody", "", "\n"]);
+}
+
+fn content(numbers: &mut Numbers) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    for _ in 0..numbers.below(5) {
+        let len = 1 + numbers.below(40);
+        let size = if numbers.below(2) == 0 { format!("{len:x}") } else { format!("00{len:X}") };
+        bytes.extend_from_slice(size.as_bytes());
+        bytes.extend_from_slice(
+            lean(numbers, &["\r\n", ";a=b\r\n", ";a=\"c d\"\r\n", " \r\n", "\n"]).as_bytes(),
+        );
+        bytes.extend((0..len).map(|_| b"\r\n0;:ab"[numbers.below(7)]));
+        bytes.extend_from_slice(lean(numbers, &["\r\n", "\n", "", "x\r\n"]).as_bytes());
+    }
+    bytes.extend_from_slice(lean(numbers, &["0\r\n", "000\r\n", "0;a\r\n", "0\n"]).as_bytes());
+    for _ in 0..[0, 0, 1, 2, 7][numbers.below(5)] {
+        bytes.extend_from_slice(pick(numbers, &FIELDS).as_bytes());
+        bytes.extend_from_slice(b"\r\n");
+    }
+    bytes.extend_from_slice(lean(numbers, &["\r\n", "\r\nGET / HTTP/1.1\r\n", "\n", ""]).as_bytes());
+    bytes
+}
+
+/// Runs `check` on damaged messages; enough of them, and not all, must be taken by `taken`.
+fn run(make: fn(&mut Numbers) -> Vec<u8>, check: Check, taken: fn(&[u8]) -> bool) {
+    let mut numbers = numbers();
+    let mut count = 0;
+    for _ in 0..ROUNDS {
+        let mut bytes = make(&mut numbers);
+        damage(&mut numbers, &mut bytes);
+        check(&bytes);
+        count += usize::from(taken(&bytes));
+    }
+    println!("{count} of {ROUNDS} taken");
+    assert!(count > ROUNDS / 50 && count < ROUNDS, "the generator misses its aim: {count} of {ROUNDS} taken");
+}
+
+#[test]
+fn requests_hold() {
+    run(request, request_head, |bytes| matches!(request_by(bytes, &[bytes.len()]), Ok(Some(_))));
+}
+
+#[test]
+fn responses_hold() {
+    run(response, response_head, |bytes| {
+        matches!(response_by(&bytes[1..], &[bytes.len() - 1], Method::Get), Ok(Some(_)))
+    });
+}
+
+#[test]
+fn chunked_content_holds() {
+    run(content, chunked, |bytes| {
+        matches!(decode_by(bytes, &[bytes.len()], ChunkLimits::default()).1, Ok(Some(_)))
+    });
+}
+
+/// The seed corpus of the fuzzer holds, too, and is there.
+#[test]
+fn corpus_holds() {
+    let targets: [(&str, Check); 3] =
+        [("request_head", request_head), ("response_head", response_head), ("chunked", chunked)];
+    for (target, check) in targets {
+        let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fuzz/corpus").join(target);
+        let mut count = 0;
+        for entry in std::fs::read_dir(&folder).unwrap() {
+            check(&std::fs::read(entry.unwrap().path()).unwrap());
+            count += 1;
+        }
+        assert!(count >= 5, "{target}: {count} seeds");
+    }
+}

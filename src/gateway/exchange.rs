@@ -1,0 +1,137 @@
+//! One request and its response: picks endpoints, makes attempts, settles what happens when one fails.
+//!
+//! Nothing of a response is shown to the client before an endpoint's head is whole, so up to then another attempt or an
+//! answer of ours is possible. A request goes out again only when that can not do harm: nothing of it was sent, or
+//! the connection was a pooled one that died before any byte of a response, the method is idempotent and all that was
+//! sent is still at hand.
+
+use std::rc::Rc;
+
+use super::attempt::{Attempt, AttemptError, Finished};
+use super::plan::{LocalReply, Plan};
+use super::stream::{BodyError, RequestBody, ResponseSink};
+use crate::message::ResponseHead;
+use crate::shard::Shard;
+use crate::shard::installed::Installed;
+use crate::sys::buffer::Buffer;
+use crate::table::ClusterTable;
+use crate::upstream::balance::Tried;
+use crate::upstream::connect::{DialError, dial};
+use crate::upstream::pool::{Connection, Endpoint};
+
+/// Endpoints dialled for one request at most: the first and two more, as Istio's default retries.
+const DIALS_MAX: usize = 3;
+
+/// How an exchange ended.
+pub enum Ended {
+    /// A whole response is queued in the sink.
+    Complete,
+    /// The response broke off; the sink was told.
+    Cut,
+    /// The client is gone.
+    Gone,
+    /// The endpoint switched protocols; its head is queued.
+    Upgraded {
+        /// The endpoint's connection.
+        upstream: Box<Connection>,
+        /// What came behind the head.
+        received: Buffer,
+    },
+}
+
+/// Carries out a planned request.
+pub async fn run<B: RequestBody, S: ResponseSink>(
+    shard: &Rc<Shard>,
+    installed: &Installed,
+    plan: Plan,
+    body: &mut B,
+    sink: &mut S,
+    response: &mut ResponseHead,
+) -> Ended {
+    let Plan { cluster, outgoing, framing, method, upgrade } = plan;
+    let Some(settings) = installed.table().clusters().get(cluster) else {
+        return reply(shard, sink, LocalReply { status: 503, reason: "no_cluster" });
+    };
+    let endpoints = installed.endpoints.get(cluster).map_or(&[][..], Vec::as_slice);
+    let mut attempt = match Attempt::new(shard, settings, outgoing, framing, method, upgrade, body) {
+        Ok(attempt) => attempt,
+        Err(error) => return body_failed(shard, sink, error),
+    };
+    let mut tried = Tried::new();
+    let mut dials = 0;
+    let mut failure = LocalReply { status: 503, reason: "no_endpoint" };
+    let mut endpoint_again = None;
+    loop {
+        let picked = endpoint_again.take().or_else(|| settings.rotor.pick(&tried));
+        let Some((index, endpoint)) = picked.and_then(|index| Some((index, endpoints.get(index)?))) else {
+            return reply(shard, sink, failure);
+        };
+        let connection = match connect(shard, settings, endpoint, &mut attempt, &mut dials).await {
+            Ok(connection) => connection,
+            Err(error) => {
+                let (status, reason) = error.reply();
+                failure = LocalReply { status, reason };
+                if dials >= DIALS_MAX {
+                    return reply(shard, sink, failure);
+                }
+                tried.insert(index);
+                continue;
+            }
+        };
+        match attempt.run(&connection, body, sink, response).await {
+            Ok(Finished::Complete { reusable }) => {
+                if reusable {
+                    let now = shard.deadlines.now_ms();
+                    endpoint.put(connection, now, settings.idle_timeout, settings.idle_connections_max);
+                }
+                return Ended::Complete;
+            }
+            Ok(Finished::Upgraded { received }) => {
+                return Ended::Upgraded { upstream: Box::new(connection), received };
+            }
+            Err(AttemptError::Again) => {
+                // The connection was stale, the endpoint may be well: once more, on a fresh one.
+                shard.stats.upstream_replays.add();
+                endpoint_again = Some(index);
+            }
+            Err(AttemptError::Body(error)) => return body_failed(shard, sink, error),
+            Err(AttemptError::Upstream(reason)) => return reply(shard, sink, reason),
+            Err(AttemptError::Cut) => {
+                shard.stats.responses_cut.add();
+                sink.cut();
+                return Ended::Cut;
+            }
+            Err(AttemptError::ClientGone) => return Ended::Gone,
+        }
+    }
+}
+
+async fn connect(
+    shard: &Rc<Shard>,
+    settings: &ClusterTable,
+    endpoint: &Endpoint,
+    attempt: &mut Attempt<'_>,
+    dials: &mut usize,
+) -> Result<Connection, DialError> {
+    if !attempt.wants_fresh()
+        && let Some(connection) = endpoint.take(shard.deadlines.now_ms())
+    {
+        return Ok(connection);
+    }
+    *dials += 1;
+    dial(shard, endpoint.address, settings.connect_timeout).await
+}
+
+fn reply<S: ResponseSink>(shard: &Shard, sink: &mut S, reply: LocalReply) -> Ended {
+    shard.stats.local_replies.add();
+    sink.reply(reply.status, reply.reason);
+    Ended::Complete
+}
+
+fn body_failed<S: ResponseSink>(shard: &Shard, sink: &mut S, error: BodyError) -> Ended {
+    match error {
+        BodyError::Gone => Ended::Gone,
+        BodyError::Malformed(reason) => reply(shard, sink, LocalReply { status: 400, reason }),
+        BodyError::TimedOut => reply(shard, sink, LocalReply { status: 408, reason: "body_timeout" }),
+    }
+}

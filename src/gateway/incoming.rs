@@ -1,0 +1,198 @@
+//! The response side of an attempt: informational heads, the final head, the content; read from the endpoint and moved
+//! into the client's sink with at most one buffer of each in memory.
+
+use std::cell::Cell;
+use std::net::Shutdown;
+
+use super::attempt::{AttemptError, Finished, upstream};
+use super::stream::ResponseSink;
+use crate::http1::chunked::ChunkLimits;
+use crate::http1::response::parse_response;
+use crate::http1::scan::{self, HeadLimits, Scan};
+use crate::message::{Method, ResponseHead};
+use crate::shard::Shard;
+use crate::shard::deadlines::OnDue;
+use crate::sys::buffer::{Buffer, Class};
+use crate::table::ClusterTable;
+use crate::upstream::pool::Connection;
+use crate::upstream::response_body::ResponseBody;
+
+/// Bounds on an endpoint's head: as hostile as a client's, but with room for large cookies.
+const HEAD: HeadLimits = HeadLimits { head_bytes_max: 60 * 1024, headers_max: 256, target_bytes_max: 0 };
+
+/// Informational responses that may precede a final one.
+const INFORMATIONAL_MAX: u32 = 32;
+
+/// How far the two sides of an attempt have come, for each other.
+#[derive(Default)]
+pub(super) struct Progress {
+    /// All of the request was handed to the kernel.
+    pub(super) request_sent: Cell<bool>,
+    /// The final head is in the sink.
+    pub(super) response_begun: Cell<bool>,
+}
+
+/// How reading a response failed.
+pub(super) enum IncomingError {
+    /// Anything with a byte of a response.
+    Failed(AttemptError),
+    /// Not one byte came.
+    Silence,
+}
+
+impl From<AttemptError> for IncomingError {
+    fn from(error: AttemptError) -> Self {
+        Self::Failed(error)
+    }
+}
+
+/// Reads one response.
+pub(super) struct Incoming<'a> {
+    pub(super) shard: &'a Shard,
+    pub(super) settings: &'a ClusterTable,
+    pub(super) connection: &'a Connection,
+    pub(super) progress: &'a Progress,
+    pub(super) method: Method,
+    pub(super) upgrade: bool,
+    pub(super) buffer: Buffer,
+}
+
+impl Incoming<'_> {
+    /// Reads the response into `sink`; its last bytes stay queued there.
+    pub(super) async fn run<S: ResponseSink>(
+        mut self,
+        sink: &mut S,
+        head: &mut ResponseHead,
+    ) -> Result<Finished, IncomingError> {
+        let mut informational = 0;
+        loop {
+            self.read_head(head).await?;
+            if head.status == 101 {
+                return self.upgraded(sink, head);
+            }
+            if head.status >= 200 {
+                break;
+            }
+            informational += 1;
+            if informational > INFORMATIONAL_MAX {
+                return Err(upstream(502, "too_many_informational_responses").into());
+            }
+            sink.informational(head, self.buffer.filled());
+            self.buffer.consume(head.head_len);
+            sink.flush().await.map_err(|_| AttemptError::ClientGone)?;
+        }
+        self.progress.response_begun.set(true);
+        if !self.progress.request_sent.get() {
+            sink.close();
+        }
+        sink.head(head, self.buffer.filled(), head.body);
+        self.buffer.consume(head.head_len);
+        self.content(sink, head).await?;
+        let reusable = head.keep_alive && self.buffer.is_empty() && self.progress.request_sent.get();
+        self.connection.timer.disarm();
+        Ok(Finished::Complete { reusable })
+    }
+
+    async fn read_head(&mut self, head: &mut ResponseHead) -> Result<(), IncomingError> {
+        let mut scan = Scan::default();
+        loop {
+            if !self.buffer.is_empty() {
+                match parse_response(self.buffer.filled(), &mut scan, &HEAD, self.method, head) {
+                    Ok(scan::Progress::Complete) => return Ok(()),
+                    Ok(scan::Progress::Incomplete) => {}
+                    Err(fault) => return Err(upstream(502, fault.reason()).into()),
+                }
+            }
+            if !self.buffer.make_room(Class::Large.bytes()) {
+                return Err(upstream(502, "response_head_too_large").into());
+            }
+            let silent = self.buffer.is_empty();
+            let (result, buffer) = self.connection.socket.read(std::mem::take(&mut self.buffer)).await;
+            self.buffer = buffer;
+            match result {
+                Ok(1..) => {}
+                _ if silent => return Err(IncomingError::Silence),
+                _ if self.connection.timer.fired() => {
+                    self.shard.stats.timeout_first_byte.add();
+                    return Err(upstream(504, "upstream_timeout").into());
+                }
+                _ => return Err(upstream(502, "upstream_closed_early").into()),
+            }
+        }
+    }
+
+    fn upgraded<S: ResponseSink>(
+        mut self,
+        sink: &mut S,
+        head: &ResponseHead,
+    ) -> Result<Finished, IncomingError> {
+        if !self.upgrade || head.upgrade.is_none() {
+            return Err(upstream(502, "unasked_upgrade").into());
+        }
+        sink.informational(head, self.buffer.filled());
+        self.buffer.consume(head.head_len);
+        self.connection.timer.disarm();
+        Ok(Finished::Upgraded { received: self.buffer })
+    }
+
+    async fn content<S: ResponseSink>(
+        &mut self,
+        sink: &mut S,
+        head: &ResponseHead,
+    ) -> Result<(), AttemptError> {
+        let mut body = ResponseBody::new(head.body, ChunkLimits::default());
+        loop {
+            match body.drain(&mut self.buffer, sink) {
+                Ok(true) => return Ok(()),
+                Ok(false) => {}
+                Err(_) => {
+                    // What came before the fault is the client's all the same.
+                    let _ = sink.flush().await;
+                    return Err(AttemptError::Cut);
+                }
+            }
+            if self.read_on(sink).await? == 0 {
+                if body.ends_with_close(sink) {
+                    return Ok(());
+                }
+                return Err(AttemptError::Cut);
+            }
+        }
+    }
+
+    /// Sends what is queued and reads the next piece beside it. Returns 0 where the endpoint closed cleanly.
+    async fn read_on<S: ResponseSink>(&mut self, sink: &mut S) -> Result<usize, AttemptError> {
+        let connection = self.connection;
+        self.buffer.compact();
+        if self.buffer.is_empty() && self.buffer.spare() < Class::Large.bytes() {
+            self.buffer = Buffer::new(Class::Large);
+        }
+        connection.timer.arm(self.settings.body_gap_timeout, OnDue::ShutBoth);
+        let flush = async {
+            let flushed = sink.flush().await;
+            if flushed.is_err() {
+                // Ends the read beside it, which nobody needs any more.
+                connection.socket.shutdown(Shutdown::Both);
+            }
+            flushed
+        };
+        let read = async {
+            let read = connection.socket.read(std::mem::take(&mut self.buffer)).await;
+            connection.timer.disarm();
+            read
+        };
+        let (flushed, (result, buffer)) = monoio::join!(flush, read);
+        self.buffer = buffer;
+        if flushed.is_err() {
+            return Err(AttemptError::ClientGone);
+        }
+        match result {
+            Ok(0) | Err(_) if connection.timer.fired() => {
+                self.shard.stats.timeout_upstream_body_gap.add();
+                Err(AttemptError::Cut)
+            }
+            Ok(count) => Ok(count),
+            Err(_) => Err(AttemptError::Cut),
+        }
+    }
+}

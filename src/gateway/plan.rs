@@ -1,0 +1,110 @@
+//! Where a request goes: host, normal form of its path, route, cluster; and its head as the endpoint will read it.
+
+use std::net::IpAddr;
+
+use crate::config::model::ForwardPath;
+use crate::http1::refusal::Refusal;
+use crate::http1::rewrite::{RequestFacts, write_request};
+use crate::http1::target::normalize;
+use crate::message::{BodyLength, Method, RequestHead};
+use crate::shard::Shard;
+use crate::shard::installed::Installed;
+use crate::sys::buffer::{Buffer, Class};
+use crate::table::{ListenerId, RouteFacts, RouteTable};
+
+/// An answer that ringgate makes itself: a status and the reason code in its body.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct LocalReply {
+    /// Status.
+    pub status: u16,
+    /// Stable reason code.
+    pub reason: &'static str,
+}
+
+impl From<Refusal> for LocalReply {
+    fn from(refusal: Refusal) -> Self {
+        Self { status: refusal.status(), reason: refusal.reason() }
+    }
+}
+
+/// Facts of the connection a request came by.
+#[derive(Clone, Copy, Debug)]
+pub struct Client {
+    /// Its address.
+    pub peer: IpAddr,
+    /// Whether it speaks TLS to us.
+    pub tls: bool,
+}
+
+/// A request on its way.
+pub struct Plan {
+    /// Index of the cluster in the table.
+    pub cluster: usize,
+    /// The upstream head.
+    pub outgoing: Buffer,
+    /// Framing of the body as sent upstream.
+    pub framing: BodyLength,
+    /// Method.
+    pub method: Method,
+    /// Whether a 101 is an answer.
+    pub upgrade: bool,
+}
+
+/// Plans a request whose head lies in `bytes`.
+///
+/// # Errors
+/// The answer to give instead.
+pub fn plan(
+    shard: &Shard,
+    installed: &Installed,
+    listener: ListenerId,
+    head: &RequestHead,
+    bytes: &[u8],
+    client: Client,
+    scratch: &mut Vec<u8>,
+) -> Result<Plan, LocalReply> {
+    let table = installed.table();
+    let authority = head.authority.of(bytes);
+    let Some(host) = table.host(listener, authority) else {
+        return Err(LocalReply { status: 404, reason: "unknown_host" });
+    };
+    let gateway = host.gateway;
+    let received = head.path.of(bytes);
+    let path = if head.asterisk { b"*" } else { normalize(received, &gateway.path, scratch)? };
+    let facts = RouteFacts {
+        authority,
+        path,
+        method: head.method_text.of(bytes),
+        headers: &head.headers,
+        buffer: bytes,
+    };
+    let Some(route) = table.route(&host, &facts) else {
+        return Err(LocalReply { status: 404, reason: "no_route" });
+    };
+    let cluster = cluster_of(installed, route)?;
+    let path = match route.forward_path {
+        ForwardPath::Normalized => path,
+        ForwardPath::Original => received,
+    };
+    let request_id = shard.random.request_id();
+    let facts = RequestFacts {
+        path,
+        peer: client.peer,
+        trusted: gateway.is_trusted(client.peer),
+        tls: client.tls,
+        request_id: &request_id,
+        body: head.body,
+    };
+    let mut outgoing = Buffer::new(Class::Small);
+    outgoing.append_with(|out| write_request(out, head, bytes, &facts));
+    Ok(Plan { cluster, outgoing, framing: head.body, method: head.method, upgrade: head.upgrade.is_some() })
+}
+
+fn cluster_of(installed: &Installed, route: &RouteTable) -> Result<usize, LocalReply> {
+    let cluster = route.pick_cluster();
+    if cluster < installed.endpoints.len() {
+        Ok(cluster)
+    } else {
+        Err(LocalReply { status: 503, reason: "no_cluster" })
+    }
+}

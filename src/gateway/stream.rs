@@ -1,0 +1,71 @@
+//! What an exchange asks of the client's side, whatever protocol the client speaks.
+//!
+//! A request body is drained into the upstream's buffer, a response is queued piece by piece and flushed. HTTP/1
+//! implements both in [`crate::downstream`]; another protocol stands beside it.
+
+use crate::message::{BodyLength, ResponseHead};
+use crate::sys::buffer::Buffer;
+
+/// Why a request body could not be read on.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum BodyError {
+    /// The client closed or reset in the middle.
+    Gone,
+    /// The framing is broken: this reason code, 400.
+    Malformed(&'static str),
+    /// Timer `body_gap`: 408.
+    TimedOut,
+}
+
+/// A request's content as it arrives.
+pub trait RequestBody {
+    /// Appends what has arrived to `out`, in `framing` (`Known` as it is, `Chunked` as chunks with trailers). Returns
+    /// whether the body is complete.
+    ///
+    /// # Errors
+    /// When the framing is broken.
+    fn drain_into(&mut self, out: &mut Buffer, framing: BodyLength) -> Result<bool, BodyError>;
+
+    /// Waits until more has arrived.
+    ///
+    /// # Errors
+    /// When the client is gone or too slow.
+    fn fill(&mut self) -> impl Future<Output = Result<(), BodyError>>;
+}
+
+/// The client does not take the response: it closed, reset, or stopped reading for `write_gap`.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct SinkClosed;
+
+/// Where a response goes. Queued bytes are bounded by the callers, which flush before they read on.
+pub trait ResponseSink {
+    /// Queues an informational head (1xx); does nothing where the client's protocol version has none.
+    fn informational(&mut self, head: &ResponseHead, bytes: &[u8]);
+
+    /// The connection ends after this response: the request's body will not be read to its end. Only before `head`.
+    fn close(&mut self);
+
+    /// Queues a final head. `body` is what follows; the sink chooses the framing for its client.
+    fn head(&mut self, head: &ResponseHead, bytes: &[u8], body: BodyLength);
+
+    /// Queues the first `count` bytes of `from` and consumes them; may take the buffer itself and leave an empty one.
+    fn content(&mut self, from: &mut Buffer, count: usize);
+
+    /// Ends the content; trailers go to clients that can take them.
+    fn finish<'t>(&mut self, trailers: impl Iterator<Item = (&'t [u8], &'t [u8])>);
+
+    /// Queues an answer of ringgate itself. Only before `head`.
+    fn reply(&mut self, status: u16, reason: &'static str);
+
+    /// The content can not be completed: whatever the client has must not look whole to it.
+    fn cut(&mut self);
+
+    /// Sends what is queued.
+    ///
+    /// # Errors
+    /// When the client does not take it.
+    fn flush(&mut self) -> impl Future<Output = Result<(), SinkClosed>>;
+
+    /// Bytes queued.
+    fn queued(&self) -> usize;
+}

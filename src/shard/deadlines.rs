@@ -1,0 +1,190 @@
+//! The coarse deadline list of a shard: one `u32` per timer, looked through every [`SWEEP`].
+//!
+//! Arming a timer is a store, so a timer per read or write costs next to nothing. When one is due the sweep ends the
+//! operation under way from outside: it shuts the socket's direction down, or cancels the read. The operation then
+//! completes by itself and its owner asks [`Timer::fired`]: nothing is dropped while the kernel still refers to it.
+//! A timer fires at the earliest when its time is up and at the latest two sweeps later.
+
+use std::cell::{Cell, RefCell};
+use std::net::Shutdown;
+use std::os::fd::RawFd;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use monoio::io::{CancelHandle, Canceller};
+
+use crate::sys::socket::shutdown_fd;
+
+/// Time between two sweeps.
+pub const SWEEP: Duration = Duration::from_millis(50);
+
+/// Unit of the list: coarse enough for `u32` to last 497 days.
+const TICK_MS: u128 = 10;
+
+/// How a timer ends the operation it watches over.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum OnDue {
+    /// Cancels a read started with [`Timer::cancel_handle`]; the socket stays usable.
+    CancelRead,
+    /// Shuts down receiving of a connection without a request under way; a drain does the same at once.
+    CloseIdle,
+    /// Shuts down both directions: reads end, writes and connects fail.
+    ShutBoth,
+    /// Shuts down receiving: a read ends as at the end of the stream, an answer can still be sent.
+    ShutRead,
+}
+
+/// Ticks since the shard started; 0 in `due` means "not armed", so time starts at 1.
+#[derive(Default)]
+struct Lists {
+    due: Vec<u32>,
+    entries: Vec<Entry>,
+    free: Vec<u32>,
+}
+
+struct Entry {
+    fd: RawFd,
+    on_due: OnDue,
+    fired: bool,
+    canceller: Option<Canceller>,
+}
+
+/// All timers of a shard.
+pub struct Deadlines {
+    lists: RefCell<Lists>,
+    now: Cell<u32>,
+    started: Instant,
+}
+
+impl Default for Deadlines {
+    fn default() -> Self {
+        Self { lists: RefCell::default(), now: Cell::new(1), started: Instant::now() }
+    }
+}
+
+impl Deadlines {
+    /// A timer for operations on `fd`; it must be dropped before the socket is closed.
+    pub fn timer(self: &Rc<Self>, fd: RawFd) -> Timer {
+        let mut lists = self.lists.borrow_mut();
+        let entry = Entry { fd, on_due: OnDue::ShutBoth, fired: false, canceller: None };
+        let index = if let Some(index) = lists.free.pop() {
+            lists.due[index as usize] = 0;
+            lists.entries[index as usize] = entry;
+            index
+        } else {
+            lists.due.push(0);
+            lists.entries.push(entry);
+            (lists.due.len() - 1) as u32
+        };
+        Timer { deadlines: Rc::clone(self), index }
+    }
+
+    /// Milliseconds since the shard started, as of the last sweep.
+    #[must_use]
+    pub fn now_ms(&self) -> u64 {
+        u64::from(self.now.get()) * TICK_MS as u64
+    }
+
+    /// Timers that exist, for leak checks.
+    #[must_use]
+    pub fn timers(&self) -> usize {
+        let lists = self.lists.borrow();
+        lists.due.len() - lists.free.len()
+    }
+
+    /// Fires every armed timer that would act as `on_due` says.
+    pub fn fire_all(&self, on_due: OnDue) {
+        let mut lists = self.lists.borrow_mut();
+        let Lists { due, entries, .. } = &mut *lists;
+        for (due, entry) in due.iter_mut().zip(entries) {
+            if *due != 0 && entry.on_due == on_due {
+                *due = 0;
+                entry.fire();
+            }
+        }
+    }
+
+    /// Advances the clock and fires what is due. Returns how many fired.
+    pub fn sweep(&self) -> usize {
+        let now = (self.started.elapsed().as_millis() / TICK_MS) as u32 + 1;
+        self.now.set(now);
+        let mut fired = 0;
+        let mut lists = self.lists.borrow_mut();
+        let Lists { due, entries, .. } = &mut *lists;
+        for (due, entry) in due.iter_mut().zip(entries) {
+            if *due != 0 && *due <= now {
+                *due = 0;
+                entry.fire();
+                fired += 1;
+            }
+        }
+        fired
+    }
+}
+
+impl Entry {
+    fn fire(&mut self) {
+        self.fired = true;
+        match self.on_due {
+            OnDue::CancelRead => self.canceller = self.canceller.take().map(Canceller::cancel),
+            OnDue::ShutBoth => shutdown_fd(self.fd, Shutdown::Both),
+            OnDue::CloseIdle | OnDue::ShutRead => shutdown_fd(self.fd, Shutdown::Read),
+        }
+    }
+}
+
+/// One timer; disarmed and freed when dropped.
+pub struct Timer {
+    deadlines: Rc<Deadlines>,
+    index: u32,
+}
+
+impl Timer {
+    /// Starts or restarts the timer: due after `timeout`.
+    #[inline]
+    pub fn arm(&self, timeout: Duration, on_due: OnDue) {
+        // One tick more: the clock may be almost a sweep behind, and a timer never fires early.
+        let behind = SWEEP.as_millis() / TICK_MS + 1;
+        let ticks = (timeout.as_millis() / TICK_MS + behind).min(u128::from(u32::MAX / 2)) as u32;
+        let mut lists = self.deadlines.lists.borrow_mut();
+        lists.due[self.index as usize] = self.deadlines.now.get() + ticks;
+        let entry = &mut lists.entries[self.index as usize];
+        entry.on_due = on_due;
+        entry.fired = false;
+    }
+
+    /// Stops the timer; whether it fired stays known.
+    #[inline]
+    pub fn disarm(&self) {
+        self.deadlines.lists.borrow_mut().due[self.index as usize] = 0;
+    }
+
+    /// Whether it fired since it was last armed.
+    #[inline]
+    #[must_use]
+    pub fn fired(&self) -> bool {
+        self.deadlines.lists.borrow().entries[self.index as usize].fired
+    }
+
+    /// The handle that [`OnDue::CancelRead`] works through.
+    #[must_use]
+    pub fn cancel_handle(&self) -> CancelHandle {
+        let mut lists = self.deadlines.lists.borrow_mut();
+        lists.entries[self.index as usize].canceller.get_or_insert_with(Canceller::new).handle()
+    }
+
+    /// Gives the canceller's memory back: a session that turns idle keeps only its number in the list.
+    pub fn forget_canceller(&self) {
+        self.deadlines.lists.borrow_mut().entries[self.index as usize].canceller = None;
+    }
+}
+
+impl Drop for Timer {
+    fn drop(&mut self) {
+        let mut lists = self.deadlines.lists.borrow_mut();
+        lists.due[self.index as usize] = 0;
+        lists.entries[self.index as usize].fd = -1;
+        lists.entries[self.index as usize].canceller = None;
+        lists.free.push(self.index);
+    }
+}

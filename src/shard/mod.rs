@@ -1,0 +1,243 @@
+//! A shard: one pinned thread with its own runtime, listeners, routing table, upstream pools, buffers and timers.
+//!
+//! [`run`] is the thread's body: it builds the runtime, then obeys the mailbox until it is told to end. Nothing of a
+//! shard is touched by another thread.
+
+pub mod deadlines;
+pub mod flag;
+pub mod installed;
+pub mod mailbox;
+pub mod process;
+pub mod random;
+pub mod stats;
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use self::deadlines::{Deadlines, OnDue, SWEEP};
+use self::flag::Flag;
+use self::installed::{Installed, KnownEndpoints, Retired};
+use self::mailbox::{MailboxReceiver, Prepared, ShardCommand, ShardDump, ShardEvent};
+use self::process::ProcessLimits;
+use self::random::Random;
+use self::stats::Stats;
+use crate::config::model::Driver;
+use crate::downstream::accept::Listeners;
+use crate::downstream::session::Scratch;
+use crate::http1::reply::DateCache;
+use crate::supervisor::event::{Event, EventSender};
+use crate::sys::buffer;
+use crate::sys::ring;
+
+/// What a shard is started with.
+pub struct ShardStart {
+    /// Shard number, from 0.
+    pub id: usize,
+    /// Core to be pinned to; `None` leaves it to the scheduler.
+    pub core: Option<u32>,
+    /// Which I/O driver to use.
+    pub driver: Driver,
+    /// The process's caps.
+    pub process: Arc<ProcessLimits>,
+    /// Commands.
+    pub mailbox: MailboxReceiver,
+    /// Where events go, with the shard's number.
+    pub events: EventSender,
+}
+
+/// The state that all tasks of a shard share.
+pub struct Shard {
+    /// Shard number, from 0.
+    pub id: usize,
+    /// Whether the driver is epoll.
+    pub epoll: bool,
+    /// The process's caps.
+    pub process: Arc<ProcessLimits>,
+    /// Timers.
+    pub deadlines: Rc<Deadlines>,
+    /// Counters.
+    pub stats: Rc<Stats>,
+    /// The `Date` of local replies.
+    pub date: RefCell<DateCache>,
+    /// Request ids, jitter.
+    pub random: Random,
+    /// Listeners owned.
+    pub listeners: Listeners,
+    /// Allocations for active sessions.
+    pub scratch: RefCell<Vec<Scratch>>,
+    installed: RefCell<Option<Rc<Installed>>>,
+    endpoints: RefCell<KnownEndpoints>,
+    retired: Retired,
+    draining: Cell<bool>,
+    /// Second of the last look at idle upstream connections.
+    reaped_s: Cell<u64>,
+    drained: Flag,
+    events: EventSender,
+}
+
+/// Runs a shard on the calling thread until it is told to end.
+pub fn run(start: ShardStart) {
+    let ShardStart { id, core, driver, process, mailbox, events } = start;
+    let ended = |error: Option<String>| {
+        let _ = events.send(Event::Shard(id, ShardEvent::Ended { error }));
+    };
+    if let Some(core) = core
+        && !core_affinity::set_for_current(core_affinity::CoreId { id: core as usize })
+    {
+        return ended(Some(format!("shard {id} can not be pinned to core {core}: start with --no-pin")));
+    }
+    let built = match ring::build(driver) {
+        Ok(built) => built,
+        Err(error) => return ended(Some(error)),
+    };
+    let mut runtime = built.runtime;
+    let epoll = built.rung == ring::Rung::Epoll;
+    let _ = events
+        .send(Event::Shard(id, ShardEvent::Started { rung: built.rung, passed_over: built.passed_over }));
+    let error = runtime.block_on(async {
+        let shard = Rc::new(Shard::new(id, epoll, process, events.clone()));
+        let mut mailbox = match mailbox.open(epoll) {
+            Ok(mailbox) => mailbox,
+            Err(error) => return Some(format!("the mailbox of shard {id} could not be opened: {error}")),
+        };
+        shard.sweep();
+        monoio::spawn(keep_time(Rc::clone(&shard)));
+        let commands = async {
+            while let Some(command) = mailbox.next().await {
+                if shard.obey(command).await.is_break() {
+                    break;
+                }
+            }
+        };
+        monoio::select! {
+            () = commands => {}
+            () = shard.drained.wait() => {}
+        }
+        None
+    });
+    ended(error);
+}
+
+/// The shard's clock: fires timers, keeps the date, reaps idle upstream connections.
+async fn keep_time(shard: Rc<Shard>) {
+    loop {
+        monoio::time::sleep(SWEEP).await;
+        shard.sweep();
+    }
+}
+
+impl Shard {
+    fn new(id: usize, epoll: bool, process: Arc<ProcessLimits>, events: EventSender) -> Self {
+        Self {
+            id,
+            epoll,
+            process,
+            deadlines: Rc::default(),
+            stats: Rc::default(),
+            date: RefCell::new(DateCache::new(0)),
+            random: Random::from_os(),
+            listeners: Listeners::default(),
+            scratch: RefCell::default(),
+            installed: RefCell::default(),
+            endpoints: RefCell::default(),
+            retired: Retired::default(),
+            draining: Cell::new(false),
+            reaped_s: Cell::new(0),
+            drained: Flag::default(),
+            events,
+        }
+    }
+
+    /// The effective table; `None` before the first commit.
+    #[must_use]
+    pub fn installed(&self) -> Option<Rc<Installed>> {
+        self.installed.borrow().clone()
+    }
+
+    /// Whether the shard is to end: responses say `Connection: close`, idle connections are closed.
+    #[must_use]
+    pub fn is_draining(&self) -> bool {
+        self.draining.get()
+    }
+
+    fn sweep(&self) {
+        self.deadlines.sweep();
+        let unix = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        self.date.borrow_mut().refresh(unix.as_secs());
+        let now_ms = self.deadlines.now_ms();
+        if now_ms / 1000 != self.reaped_s.replace(now_ms / 1000) {
+            self.endpoints.borrow_mut().visit(|endpoint| endpoint.reap(now_ms));
+        }
+        if self.process.buffers_exhausted() {
+            buffer::trim();
+        }
+        if !self.retired.borrow().is_empty() {
+            self.report(ShardEvent::Retired(self.retired.take()));
+        }
+        if self.draining.get() && self.stats.sessions_open.value() == 0 && self.listeners.all_closed() {
+            self.drained.set();
+        }
+    }
+
+    async fn obey(self: &Rc<Self>, command: ShardCommand) -> std::ops::ControlFlow<()> {
+        match command {
+            ShardCommand::Abort { generation } => self.listeners.abort(generation),
+            ShardCommand::Commit { generation } => {
+                let error = self.commit(generation).err();
+                self.report(ShardEvent::Committed { generation, error });
+            }
+            ShardCommand::Drain { deadline } => self.drain(deadline),
+            ShardCommand::Dump => self.report(ShardEvent::Dumped(Box::new(self.dump()))),
+            ShardCommand::Prepare(prepared) => self.prepare(*prepared),
+            ShardCommand::Stop => return std::ops::ControlFlow::Break(()),
+        }
+        std::ops::ControlFlow::Continue(())
+    }
+
+    fn report(&self, event: ShardEvent) {
+        let _ = self.events.send(Event::Shard(self.id, event));
+    }
+
+    fn prepare(&self, prepared: Prepared) {
+        let generation = prepared.table.generation;
+        let installed =
+            Installed::new(prepared.table, &mut self.endpoints.borrow_mut(), Rc::clone(&self.retired));
+        self.listeners.prepare(generation, Rc::new(installed), prepared.sockets);
+        self.report(ShardEvent::Prepared { generation });
+    }
+
+    /// Swaps the table first: a socket that starts to listen finds its routes in place.
+    fn commit(self: &Rc<Self>, generation: u64) -> Result<(), String> {
+        let Some((installed, sockets)) = self.listeners.take_prepared(generation) else {
+            return Err(format!("generation {generation} was not prepared on shard {}", self.id));
+        };
+        let before = self.installed.replace(Some(Rc::clone(&installed)));
+        self.listeners.commit(self, before, &installed, sockets)
+    }
+
+    fn drain(self: &Rc<Self>, deadline: Duration) {
+        if self.draining.replace(true) {
+            return;
+        }
+        self.listeners.close_all();
+        self.deadlines.fire_all(OnDue::CloseIdle);
+        let shard = Rc::clone(self);
+        monoio::spawn(async move {
+            monoio::time::sleep(deadline).await;
+            shard.drained.set();
+        });
+    }
+
+    fn dump(&self) -> ShardDump {
+        let installed = self.installed.borrow();
+        ShardDump {
+            shard: self.id,
+            generation: installed.as_ref().map_or(0, |installed| installed.table().generation),
+            buffers_in_use: buffer::in_use(),
+            timers: self.deadlines.timers(),
+            stats: self.stats.snapshot(),
+        }
+    }
+}

@@ -1,0 +1,64 @@
+//! What all shards share: the process's caps, as relaxed atomics touched once per connection.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use crate::config::model::Process;
+use crate::sys::buffer;
+
+/// Caps of the process and what is used of them.
+#[derive(Debug)]
+pub struct ProcessLimits {
+    connections: AtomicU64,
+    connections_max: AtomicU64,
+    buffer_bytes_max: AtomicU64,
+}
+
+/// A place under `connections_max`, given back when dropped.
+#[derive(Debug)]
+pub struct ConnectionPlace(Arc<ProcessLimits>);
+
+impl ProcessLimits {
+    /// The caps of a configuration.
+    #[must_use]
+    pub fn new(process: &Process) -> Self {
+        let limits = Self {
+            connections: AtomicU64::new(0),
+            connections_max: AtomicU64::new(0),
+            buffer_bytes_max: AtomicU64::new(0),
+        };
+        limits.set(process);
+        limits
+    }
+
+    /// Takes the caps of a newer configuration.
+    pub fn set(&self, process: &Process) {
+        self.connections_max.store(u64::from(process.connections_max), Ordering::Relaxed);
+        self.buffer_bytes_max.store(process.buffer_bytes_max, Ordering::Relaxed);
+    }
+
+    /// Whether the buffers of the process, in use and kept for reuse, are beyond `buffer_bytes_max`.
+    #[must_use]
+    pub fn buffers_exhausted(&self) -> bool {
+        buffer::allocated_bytes() > self.buffer_bytes_max.load(Ordering::Relaxed)
+    }
+
+    /// Takes a place for a downstream connection, exact over all shards; `None` at a cap.
+    pub fn try_enter(self: &Arc<Self>) -> Option<ConnectionPlace> {
+        let max = self.connections_max.load(Ordering::Relaxed);
+        if self.buffers_exhausted() {
+            return None;
+        }
+        if self.connections.fetch_add(1, Ordering::Relaxed) >= max {
+            self.connections.fetch_sub(1, Ordering::Relaxed);
+            return None;
+        }
+        Some(ConnectionPlace(Arc::clone(self)))
+    }
+}
+
+impl Drop for ConnectionPlace {
+    fn drop(&mut self) {
+        self.0.connections.fetch_sub(1, Ordering::Relaxed);
+    }
+}

@@ -1,0 +1,103 @@
+//! Counters of a shard: plain cells on the hot path, read by the shard itself when the supervisor asks.
+
+use std::cell::Cell;
+
+use serde::Serialize;
+
+/// A counter that only its shard touches.
+#[derive(Debug, Default)]
+pub struct Counter(Cell<u64>);
+
+impl Counter {
+    /// Adds one.
+    #[inline]
+    pub fn add(&self) {
+        self.0.set(self.0.get() + 1);
+    }
+
+    /// Takes one back: for gauges.
+    #[inline]
+    pub fn sub(&self) {
+        self.0.set(self.0.get().saturating_sub(1));
+    }
+
+    /// Its value.
+    #[inline]
+    #[must_use]
+    pub fn value(&self) -> u64 {
+        self.0.get()
+    }
+}
+
+macro_rules! stats {
+    ($($(#[$doc:meta])* $name:ident,)*) => {
+        /// The counters; those named `*_open` and `*_idle` are gauges.
+        #[derive(Debug, Default)]
+        pub struct Stats { $($(#[$doc])* pub $name: Counter,)* }
+
+        /// Values of [`Stats`] at one moment.
+        #[derive(Clone, Debug, Default, Serialize)]
+        pub struct StatsSnapshot { $($(#[$doc])* pub $name: u64,)* }
+
+        impl Stats {
+            /// Reads all counters.
+            #[must_use]
+            pub fn snapshot(&self) -> StatsSnapshot {
+                StatsSnapshot { $($name: self.$name.value(),)* }
+            }
+        }
+    };
+}
+
+stats! {
+    /// Downstream connections accepted.
+    sessions,
+    /// Downstream connections open.
+    sessions_open,
+    /// Accepts put off because no file descriptor or memory was left, or a cap was reached.
+    accept_pauses,
+    /// Requests whose head was read.
+    requests,
+    /// Answers that ringgate made itself.
+    local_replies,
+    /// Requests refused as malformed or beyond a limit.
+    refusals,
+    /// Connections dialled to endpoints.
+    upstream_dialled,
+    /// Dials that failed.
+    upstream_dial_failures,
+    /// Connections to endpoints open, idle ones included.
+    upstream_open,
+    /// Connections to endpoints that wait in a pool.
+    upstream_idle,
+    /// Requests sent on a pooled connection.
+    upstream_reused,
+    /// Pooled connections found closed or with unasked bytes when taken.
+    upstream_stale,
+    /// Requests sent again because a pooled connection died.
+    upstream_replays,
+    /// Responses that could not be completed.
+    responses_cut,
+    /// Timer `header`: 408.
+    timeout_header,
+    /// Timer `body_gap` of a gateway: 408.
+    timeout_body_gap,
+    /// Timer `write_gap`: the client stopped reading.
+    timeout_write_gap,
+    /// Timer `keep_alive`: an idle client connection closed.
+    timeout_keep_alive,
+    /// Timer `connect_timeout`: 504.
+    timeout_connect,
+    /// Timer `first_byte_timeout`: 504.
+    timeout_first_byte,
+    /// Timer `body_gap_timeout` of a service.
+    timeout_upstream_body_gap,
+    /// Timer `tunnel_idle`.
+    timeout_tunnel_idle,
+    /// Timer `linger`: closed although the client still sent.
+    timeout_linger,
+    /// Tunnels (upgraded connections) open.
+    tunnels_open,
+    /// Bodies relayed by splice.
+    spliced_bodies,
+}

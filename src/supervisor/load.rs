@@ -1,0 +1,93 @@
+//! Reads a configuration and builds every shard's table from it, on a helper thread: neither the shards nor the
+//! supervisor wait for it.
+
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::thread;
+
+use super::event::{Event, EventSender};
+use crate::config::model::Process;
+use crate::config::{self, Diagnostic};
+use crate::table::{ListenerKey, RoutingTable, listener_keys};
+
+/// Where the configuration comes from.
+#[derive(Clone, Debug)]
+pub enum Source {
+    /// A file, or a directory of `*.toml` files.
+    Path(PathBuf),
+    /// Text under a name; a reload reads the same again.
+    Text(PathBuf, Arc<str>),
+}
+
+impl Source {
+    /// Reads and checks it.
+    #[must_use]
+    pub fn read(&self) -> config::Loaded {
+        match self {
+            Self::Path(path) => config::load(path),
+            Self::Text(name, text) => config::load_text(&[(name.clone(), text.to_string())]),
+        }
+    }
+}
+
+/// A listener of a configuration.
+#[derive(Clone, Debug)]
+pub struct ListenerSpec {
+    /// Address and port.
+    pub key: ListenerKey,
+    /// IP_FREEBIND.
+    pub freebind: bool,
+    /// Gateway and position (from 0) of each server behind it.
+    pub servers: Vec<(Arc<str>, usize)>,
+}
+
+/// A built configuration.
+pub struct Build {
+    /// `[process]`.
+    pub process: Process,
+    /// What to listen on.
+    pub listeners: Vec<ListenerSpec>,
+    /// One table per shard.
+    pub tables: Vec<Box<RoutingTable>>,
+}
+
+/// What loading came to.
+pub struct Loaded {
+    /// The generation it was built for.
+    pub generation: u64,
+    /// All problems, warnings included.
+    pub diagnostics: Vec<Diagnostic>,
+    /// `None` when one of them is an error.
+    pub build: Option<Build>,
+}
+
+/// Builds tables for `shards` shards from what was read.
+#[must_use]
+pub fn build(read: config::Loaded, generation: u64, shards: usize) -> Loaded {
+    let config::Loaded { config, diagnostics } = read;
+    let build = config.map(|config| {
+        let first = RoutingTable::build(&config, generation, 0);
+        let others: Vec<_> = (1..shards).map(|shard| Box::new(first.for_shard(shard))).collect();
+        let listeners = listener_keys(&config)
+            .into_iter()
+            .map(|(key, freebind, servers)| ListenerSpec { key, freebind, servers })
+            .collect();
+        let mut tables = vec![Box::new(first)];
+        tables.extend(others);
+        Build { process: config.process, listeners, tables }
+    });
+    Loaded { generation, diagnostics, build }
+}
+
+/// Reads `source` and builds from it on a thread of its own; the result comes as an event.
+///
+/// # Errors
+/// When no thread can be started.
+pub fn load_aside(source: Source, generation: u64, shards: usize, events: EventSender) -> io::Result<()> {
+    thread::Builder::new().name("loader".into()).spawn(move || {
+        let loaded = build(source.read(), generation, shards);
+        let _ = events.send(Event::Loaded(Box::new(loaded)));
+    })?;
+    Ok(())
+}

@@ -1,0 +1,323 @@
+//! The control plane: one thread that owns the configuration, the signals and the life of the shards.
+//!
+//! [`start`] brings the shards up and makes the first generation effective; [`Supervisor::run`] then handles one
+//! [`event`] at a time until the process is to end. A [`reload`] goes the way of the first generation.
+
+pub mod cores;
+pub mod event;
+pub mod load;
+pub mod reload;
+pub mod signals;
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, channel};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use signal_hook::consts::{SIGHUP, SIGUSR1};
+
+use self::event::{Event, EventSender};
+use self::load::{ListenerSpec, Loaded, Source};
+use self::reload::Reload;
+use crate::config::Diagnostic;
+use crate::config::model::{Cores, Driver, Process};
+use crate::shard::mailbox::{MailboxSender, ShardCommand, ShardDump, ShardEvent, mailbox};
+use crate::shard::process::ProcessLimits;
+use crate::shard::{self, ShardStart};
+use crate::table::ListenerKey;
+
+/// How long shards have to come up.
+const START_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// What the command line adds to the configuration.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    /// `--cores`, over `[process] cores`.
+    pub cores: Option<Cores>,
+    /// `--driver`, over `[process] driver`.
+    pub driver: Option<Driver>,
+    /// `--no-pin`: shards are not tied to their cores.
+    pub no_pin: bool,
+}
+
+/// A listener of the effective generation.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Listening {
+    /// Address, with the port that the kernel chose where the configuration said 0.
+    pub address: SocketAddr,
+    /// Gateway.
+    pub gateway: Arc<str>,
+    /// Position of the server in its gateway, from 1.
+    pub server: usize,
+}
+
+/// Why the process could not start.
+#[derive(Debug)]
+pub enum StartError {
+    /// The configuration has errors.
+    Config(Vec<Diagnostic>),
+    /// Anything else, in one sentence.
+    Host(String),
+}
+
+/// How the process ended.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum End {
+    /// Drained, or its deadline passed.
+    Drained,
+    /// A shard failed.
+    Failed(String),
+    /// A second signal.
+    Interrupted,
+}
+
+/// The supervisor of a running process.
+pub struct Supervisor {
+    source: Source,
+    events: EventSender,
+    inbox: Receiver<Event>,
+    shards: Vec<MailboxSender>,
+    limits: Arc<ProcessLimits>,
+    process: Process,
+    driver_name: &'static str,
+    generation: u64,
+    listening: HashMap<ListenerKey, SocketAddr>,
+    specs: Vec<ListenerSpec>,
+    reload: Option<Reload>,
+    reload_again: bool,
+    dump: Vec<ShardDump>,
+    draining: bool,
+    ended: usize,
+}
+
+/// Reads the configuration, starts the shards and makes the first generation effective.
+///
+/// # Errors
+/// When the configuration has errors, or a shard or socket can not be had.
+pub fn start(source: Source, options: &Options) -> Result<Supervisor, StartError> {
+    let read = source.read();
+    let Some(config) = &read.config else { return Err(StartError::Config(read.diagnostics)) };
+    let process = config.process.clone();
+    let host = cores::Host::detect();
+    let chosen =
+        cores::choose(options.cores.as_ref().unwrap_or(&process.cores), &host).map_err(StartError::Host)?;
+    let loaded = load::build(read, 1, chosen.len());
+    let limits = Arc::new(ProcessLimits::new(&process));
+    let (events, inbox) = channel();
+    let mut supervisor = Supervisor {
+        source,
+        events,
+        inbox,
+        shards: Vec::new(),
+        limits,
+        driver_name: "",
+        generation: 0,
+        listening: HashMap::new(),
+        specs: Vec::new(),
+        reload: None,
+        reload_again: false,
+        dump: Vec::new(),
+        draining: false,
+        ended: 0,
+        process,
+    };
+    supervisor.start_shards(&chosen, options).map_err(StartError::Host)?;
+    supervisor.install_first(loaded)?;
+    Ok(supervisor)
+}
+
+impl Supervisor {
+    fn start_shards(&mut self, cores: &[u32], options: &Options) -> Result<(), String> {
+        let driver = options.driver.unwrap_or(self.process.driver);
+        for (id, &core) in cores.iter().enumerate() {
+            let (sender, receiver) =
+                mailbox().map_err(|error| format!("no mailbox for shard {id}: {error}"))?;
+            let start = ShardStart {
+                id,
+                core: (!options.no_pin).then_some(core),
+                driver,
+                process: Arc::clone(&self.limits),
+                mailbox: receiver,
+                events: self.events.clone(),
+            };
+            thread::Builder::new()
+                .name(format!("shard-{id}"))
+                .spawn(move || shard::run(start))
+                .map_err(|error| format!("no thread for shard {id}: {error}"))?;
+            self.shards.push(sender);
+        }
+        self.await_started(cores, options)
+    }
+
+    fn await_started(&mut self, cores: &[u32], options: &Options) -> Result<(), String> {
+        let deadline = Instant::now() + START_TIMEOUT;
+        let mut reasons: Vec<String> = Vec::new();
+        for _ in cores {
+            let left = deadline.saturating_duration_since(Instant::now());
+            match self.inbox.recv_timeout(left) {
+                Ok(Event::Shard(id, ShardEvent::Started { rung, passed_over })) => {
+                    let core = match cores.get(id) {
+                        Some(core) if !options.no_pin => core.to_string(),
+                        _ => "any".into(),
+                    };
+                    tracing::info!(shard = id, core, driver = rung.name(), "shard started");
+                    self.driver_name = rung.driver();
+                    reasons.extend(passed_over);
+                }
+                Ok(Event::Shard(_, ShardEvent::Ended { error })) => {
+                    return Err(error.unwrap_or_else(|| "a shard ended while starting".into()));
+                }
+                Ok(_) => {}
+                Err(_) => return Err("the shards did not start within 10 s".into()),
+            }
+        }
+        reasons.sort_unstable();
+        reasons.dedup();
+        for reason in reasons {
+            tracing::warn!("{reason}");
+        }
+        Ok(())
+    }
+
+    fn install_first(&mut self, loaded: Loaded) -> Result<(), StartError> {
+        if loaded.build.is_none() {
+            return Err(StartError::Config(loaded.diagnostics));
+        }
+        self.take_loaded(loaded);
+        while self.reload.is_some() {
+            let timeout = self.reload.as_ref().map_or(START_TIMEOUT, Reload::time_left);
+            match self.inbox.recv_timeout(timeout) {
+                Ok(event) => {
+                    if let Some(End::Failed(error)) = self.handle(event) {
+                        return Err(StartError::Host(error));
+                    }
+                }
+                Err(_) => self.abort_reload("a shard did not answer in time"),
+            }
+        }
+        if self.generation == 0 {
+            return Err(StartError::Host("the first generation could not be installed".into()));
+        }
+        Ok(())
+    }
+
+    /// What the process listens on.
+    #[must_use]
+    pub fn listening(&self) -> Vec<Listening> {
+        let mut all = Vec::new();
+        for spec in &self.specs {
+            let Some(&address) = self.listening.get(&spec.key) else { continue };
+            all.extend(spec.servers.iter().map(|(gateway, server)| Listening {
+                address,
+                gateway: Arc::clone(gateway),
+                server: server + 1,
+            }));
+        }
+        all
+    }
+
+    /// Number of shards.
+    #[must_use]
+    pub fn shard_count(&self) -> usize {
+        self.shards.len()
+    }
+
+    /// The effective generation.
+    #[must_use]
+    pub const fn generation(&self) -> u64 {
+        self.generation
+    }
+
+    /// The I/O driver in use.
+    #[must_use]
+    pub const fn driver_name(&self) -> &'static str {
+        self.driver_name
+    }
+
+    /// Where to send events, a signal's number to end the process, say.
+    #[must_use]
+    pub fn events(&self) -> EventSender {
+        self.events.clone()
+    }
+
+    /// Handles events until the process is to end.
+    pub fn run(mut self) -> End {
+        loop {
+            let event = match &self.reload {
+                None => self.inbox.recv().ok(),
+                Some(reload) => match self.inbox.recv_timeout(reload.time_left()) {
+                    Ok(event) => Some(event),
+                    Err(_) => {
+                        self.abort_reload("a shard did not answer in time");
+                        continue;
+                    }
+                },
+            };
+            let Some(event) = event else { return End::Drained };
+            if let Some(end) = self.handle(event) {
+                return end;
+            }
+        }
+    }
+
+    fn handle(&mut self, event: Event) -> Option<End> {
+        match event {
+            Event::Loaded(loaded) => self.take_loaded(*loaded),
+            Event::Shard(id, event) => return self.handle_shard(id, event),
+            Event::Signal(SIGHUP) => self.request_reload(),
+            Event::Signal(SIGUSR1) => self.tell_all(|| ShardCommand::Dump),
+            Event::Signal(_) if self.draining => {
+                tracing::warn!("second signal: ending at once");
+                return Some(End::Interrupted);
+            }
+            Event::Signal(_) => {
+                self.draining = true;
+                let deadline = self.process.drain_timeout;
+                tracing::info!(?deadline, "draining");
+                self.tell_all(|| ShardCommand::Drain { deadline });
+            }
+        }
+        None
+    }
+
+    fn handle_shard(&mut self, id: usize, event: ShardEvent) -> Option<End> {
+        match event {
+            ShardEvent::Prepared { generation } => self.shard_prepared(generation),
+            ShardEvent::Committed { generation, error } => self.shard_committed(id, generation, error),
+            // Dropping a large table takes long: it happens here, where nobody waits.
+            ShardEvent::Retired(tables) => drop(tables),
+            ShardEvent::Dumped(dump) => self.collect_dump(*dump),
+            ShardEvent::Started { .. } => {}
+            ShardEvent::Ended { error: Some(error) } => return Some(End::Failed(error)),
+            ShardEvent::Ended { error: None } => {
+                self.ended += 1;
+                if self.ended == self.shards.len() {
+                    return Some(End::Drained);
+                }
+            }
+        }
+        None
+    }
+
+    fn collect_dump(&mut self, dump: ShardDump) {
+        self.dump.push(dump);
+        if self.dump.len() == self.shards.len() {
+            let mut shards = std::mem::take(&mut self.dump);
+            shards.sort_by_key(|dump| dump.shard);
+            let dump = serde_json::json!({
+                "generation": self.generation,
+                "buffer_bytes": crate::sys::buffer::allocated_bytes(),
+                "shards": shards,
+            });
+            println!("dump {dump}");
+        }
+    }
+
+    fn tell_all(&self, command: impl Fn() -> ShardCommand) {
+        for shard in &self.shards {
+            shard.send(command());
+        }
+    }
+}

@@ -1,0 +1,138 @@
+//! A shard's runtime: io_uring with the best flags this kernel takes, else epoll, and the reason for each step down.
+//!
+//! The ring is probed by building it at its full size, on the thread that will use it: a small test ring can succeed
+//! where the real one fails for locked memory, and `SINGLE_ISSUER` ties a ring to its thread.
+
+use std::io;
+
+use monoio::time::TimeDriver;
+use monoio::{IoUringDriver, LegacyDriver, Runtime, RuntimeBuilder};
+
+use crate::config::model::Driver;
+
+/// Submission entries of a shard's ring. A push onto a queue that is full even after a flush panics in monoio, so
+/// the queue is larger than any burst of one scheduling round.
+const RING_ENTRIES: u32 = 4096;
+
+/// The driver and flags a shard runs on.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Rung {
+    /// io_uring, `SINGLE_ISSUER | DEFER_TASKRUN` (Linux 6.1): completions run when the shard asks for them.
+    UringDeferTaskrun,
+    /// io_uring, `COOP_TASKRUN` (Linux 5.19): no interrupt of a running shard.
+    UringCoopTaskrun,
+    /// io_uring without flags.
+    UringPlain,
+    /// epoll.
+    Epoll,
+}
+
+impl Rung {
+    /// Name for logs.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::UringDeferTaskrun => "io_uring (SINGLE_ISSUER, DEFER_TASKRUN)",
+            Self::UringCoopTaskrun => "io_uring (COOP_TASKRUN)",
+            Self::UringPlain => "io_uring (no flags)",
+            Self::Epoll => "epoll",
+        }
+    }
+
+    /// The driver, as `driver` in the configuration names it.
+    #[must_use]
+    pub const fn driver(self) -> &'static str {
+        match self {
+            Self::Epoll => "epoll",
+            _ => "io_uring",
+        }
+    }
+}
+
+/// A built runtime of either driver.
+#[allow(missing_docs, reason = "the names say it")]
+pub enum ShardRuntime {
+    Uring(Runtime<TimeDriver<IoUringDriver>>),
+    Epoll(Runtime<TimeDriver<LegacyDriver>>),
+}
+
+impl ShardRuntime {
+    /// Runs `future` to its end on this thread.
+    pub fn block_on<F: Future>(&mut self, future: F) -> F::Output {
+        match self {
+            Self::Uring(runtime) => runtime.block_on(future),
+            Self::Epoll(runtime) => runtime.block_on(future),
+        }
+    }
+}
+
+/// What [`build`] chose, and why nothing better.
+pub struct Built {
+    /// The runtime.
+    pub runtime: ShardRuntime,
+    /// The rung it stands on.
+    pub rung: Rung,
+    /// One sentence for each better rung that failed.
+    pub passed_over: Vec<String>,
+}
+
+/// Builds the runtime of the calling thread.
+///
+/// # Errors
+/// With `Driver::IoUring` the last ring's failure, with hints; with epoll its own.
+pub fn build(driver: Driver) -> Result<Built, String> {
+    let mut passed_over = Vec::new();
+    if driver != Driver::Epoll {
+        for rung in [Rung::UringDeferTaskrun, Rung::UringCoopTaskrun, Rung::UringPlain] {
+            match build_uring(rung) {
+                Ok(runtime) => return Ok(Built { runtime, rung, passed_over }),
+                Err(error) => passed_over.push(format!("{}: {}", rung.name(), explain(&error))),
+            }
+        }
+        if driver == Driver::IoUring {
+            return Err(format!(
+                "no io_uring ring could be set up: {}; set driver = \"auto\" to fall back to epoll",
+                passed_over.join("; ")
+            ));
+        }
+    }
+    let runtime = RuntimeBuilder::<LegacyDriver>::new()
+        .enable_timer()
+        .build()
+        .map_err(|error| format!("epoll could not be set up: {error}"))?;
+    Ok(Built { runtime: ShardRuntime::Epoll(runtime), rung: Rung::Epoll, passed_over })
+}
+
+fn build_uring(rung: Rung) -> io::Result<ShardRuntime> {
+    let mut ring = io_uring::IoUring::builder();
+    match rung {
+        Rung::UringDeferTaskrun => {
+            ring.setup_single_issuer().setup_defer_taskrun();
+        }
+        Rung::UringCoopTaskrun => {
+            ring.setup_coop_taskrun();
+        }
+        Rung::UringPlain | Rung::Epoll => {}
+    }
+    let runtime = RuntimeBuilder::<IoUringDriver>::new()
+        .with_entries(RING_ENTRIES)
+        .uring_builder(ring)
+        .enable_timer()
+        .build()?;
+    Ok(ShardRuntime::Uring(runtime))
+}
+
+/// What stands behind an errno of `io_uring_setup`, in words an operator can act on.
+fn explain(error: &io::Error) -> String {
+    let hint = match error.raw_os_error() {
+        Some(libc::EPERM) => {
+            "not permitted: a seccomp profile (containers) or the sysctl kernel.io_uring_disabled forbids it"
+        }
+        Some(libc::ENOSYS) => "the kernel has no io_uring, or a seccomp profile hides it",
+        Some(libc::ENOMEM) => "locked memory is used up: raise `ulimit -l` (LimitMEMLOCK in systemd)",
+        Some(libc::EINVAL) => "the kernel does not know these flags",
+        Some(libc::EMFILE | libc::ENFILE) => "no file descriptor is left: raise `ulimit -n`",
+        _ => return error.to_string(),
+    };
+    format!("{error} ({hint})")
+}

@@ -1,0 +1,155 @@
+//! One TCP socket of a shard, usable in both directions at once.
+//!
+//! Buffers move in and come back. A pending operation is never dropped on a socket that is used again (the bytes it
+//! received would be lost): to end one, shut the socket down or use [`Socket::read_cancelable`], and await it.
+
+use std::cell::UnsafeCell;
+use std::future::Future;
+use std::io;
+use std::net::{Shutdown, SocketAddr};
+use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
+use std::time::Duration;
+
+use monoio::io::{AsyncReadRent, AsyncWriteRent, CancelHandle, CancelableAsyncReadRent};
+use monoio::net::TcpStream;
+use socket2::SockRef;
+
+use super::buffer::Buffer;
+
+/// What an idle upstream connection turns out to be.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Liveness {
+    /// Open, nothing received.
+    Alive,
+    /// Closed or failed.
+    Closed,
+    /// Bytes came that nobody asked for.
+    Unasked,
+}
+
+/// A connected TCP socket.
+pub struct Socket {
+    stream: UnsafeCell<TcpStream>,
+}
+
+impl Socket {
+    /// Takes over a connected stream.
+    #[must_use]
+    pub fn new(stream: TcpStream) -> Self {
+        Self { stream: UnsafeCell::new(stream) }
+    }
+
+    #[allow(clippy::mut_from_ref, reason = "see the SAFETY note")]
+    fn stream(&self) -> &mut TcpStream {
+        // SAFETY: monoio's read and write take `&mut self` only to clone the descriptor handle into the operation
+        // they return; neither keeps the reference, nor do two run at once (a `Socket` is not Sync). So the two
+        // directions never hold this reference at the same time.
+        unsafe { &mut *self.stream.get() }
+    }
+
+    /// The descriptor, valid while the socket lives.
+    #[must_use]
+    pub fn fd(&self) -> RawFd {
+        self.stream().as_raw_fd()
+    }
+
+    /// Appends what arrives to `buffer`, which must have room; `Ok(0)` is the end of the stream.
+    #[inline]
+    pub fn read(&self, buffer: Buffer) -> impl Future<Output = (io::Result<usize>, Buffer)> + use<'_> {
+        debug_assert!(buffer.spare() > 0);
+        self.stream().read(buffer)
+    }
+
+    /// As [`Self::read`], ended early with `ECANCELED` by the handle's canceller.
+    #[inline]
+    pub fn read_cancelable(
+        &self,
+        buffer: Buffer,
+        handle: CancelHandle,
+    ) -> impl Future<Output = (io::Result<usize>, Buffer)> + use<'_> {
+        debug_assert!(buffer.spare() > 0);
+        self.stream().cancelable_read(buffer, handle)
+    }
+
+    /// Sends all of `buffer` and returns it empty; after an error it still holds what was not sent. Calls `advance`
+    /// before each piece: a timer armed there measures the gap between two, not the whole.
+    pub async fn write_all(&self, buffer: Buffer, advance: impl Fn()) -> (io::Result<()>, Buffer) {
+        let mut buffer = buffer;
+        while !buffer.is_empty() {
+            advance();
+            let (result, returned) = self.stream().write(buffer).await;
+            buffer = returned;
+            match result {
+                Ok(0) => return (Err(io::ErrorKind::WriteZero.into()), buffer),
+                Ok(sent) => buffer.consume(sent),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return (Err(error), buffer),
+            }
+        }
+        (Ok(()), buffer)
+    }
+
+    /// Waits until a read would not wait. Loses nothing when dropped.
+    pub async fn readable(&self) -> io::Result<()> {
+        self.stream().readable(false).await
+    }
+
+    /// Ends one or both directions at once; errors mean that it was over already.
+    pub fn shutdown(&self, how: Shutdown) {
+        let _ = SockRef::from(&self.borrowed()).shutdown(how);
+    }
+
+    /// Makes the coming close a reset: the peer can not take what it has for the whole.
+    pub fn reset_on_close(&self) {
+        let _ = SockRef::from(&self.borrowed()).set_linger(Some(Duration::ZERO));
+    }
+
+    /// Turns off Nagle's algorithm.
+    pub fn set_nodelay(&self) {
+        let _ = SockRef::from(&self.borrowed()).set_nodelay(true);
+    }
+
+    /// Looks at an idle connection without waiting or consuming.
+    #[must_use]
+    pub fn liveness(&self) -> Liveness {
+        let mut byte = 0_u8;
+        // SAFETY: the descriptor is open while `self` lives and `byte` is valid for one byte during the call.
+        let received =
+            unsafe { libc::recv(self.fd(), (&raw mut byte).cast(), 1, libc::MSG_PEEK | libc::MSG_DONTWAIT) };
+        match received {
+            0 => Liveness::Closed,
+            1.. => Liveness::Unasked,
+            _ if io::Error::last_os_error().kind() == io::ErrorKind::WouldBlock => Liveness::Alive,
+            _ => Liveness::Closed,
+        }
+    }
+
+    /// Our own address on this connection.
+    pub fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.stream().local_addr()
+    }
+
+    fn borrowed(&self) -> BorrowedFd<'_> {
+        // SAFETY: the descriptor is open while `self` lives, and the borrow ends with `self`'s.
+        unsafe { BorrowedFd::borrow_raw(self.fd()) }
+    }
+}
+
+/// Shuts down a descriptor that its owner is known to hold open; errors mean that it was over already.
+///
+/// The deadline list uses it: it holds numbers, not sockets, and an entry never outlives its socket.
+pub(crate) fn shutdown_fd(fd: RawFd, how: Shutdown) {
+    let how = match how {
+        Shutdown::Read => libc::SHUT_RD,
+        Shutdown::Write => libc::SHUT_WR,
+        Shutdown::Both => libc::SHUT_RDWR,
+    };
+    // SAFETY: a plain system call on a number; on a descriptor that is no socket it fails and changes nothing.
+    unsafe { libc::shutdown(fd, how) };
+}
+
+/// Lends a listener's descriptor to the socket libraries.
+pub(crate) fn borrow_listener(listener: &monoio::net::TcpListener) -> BorrowedFd<'_> {
+    // SAFETY: the descriptor is open while the listener lives, and the borrow ends with the listener's.
+    unsafe { BorrowedFd::borrow_raw(listener.as_raw_fd()) }
+}

@@ -1,0 +1,138 @@
+//! The ports of the configuration: which listeners there are, and which servers stand behind each.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use hashbrown::HashMap;
+
+use super::host::HostIndex;
+use super::texts::Hasher;
+use crate::config::model::{Config, Server};
+
+/// A port the process listens on: one per distinct `bind` and `port` of the servers.
+///
+/// Servers that differ only in `freebind` share a listener, which then binds freely: two sockets of one address
+/// would share its connections at random.
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
+pub struct ListenerKey {
+    /// Address to bind; `None` is every address of both families.
+    pub bind: Option<IpAddr>,
+    /// TCP port; 0 lets the kernel choose.
+    pub port: u16,
+    /// Tells servers with port 0 apart, counted over all of them: each gets a port of its own. 0 for other ports.
+    pub ordinal: u16,
+}
+
+/// Index into [`super::RoutingTable::listeners`] and [`listener_keys`].
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub struct ListenerId(pub u16);
+
+/// A listener and the hosts behind it.
+#[derive(Debug)]
+pub struct ListenerTable {
+    /// Address and port.
+    pub key: ListenerKey,
+    /// IP_FREEBIND: bind before the address is present on the host.
+    pub freebind: bool,
+    /// Gateway of the first server.
+    pub(super) gateway: u32,
+    pub(super) hosts: HostIndex,
+}
+
+impl ListenerTable {
+    /// Number of host patterns that are served.
+    #[must_use]
+    pub fn host_count(&self) -> usize {
+        self.hosts.len()
+    }
+}
+
+/// What the supervisor binds, in the order of [`super::RoutingTable::listeners`]: key, `freebind`, and the servers
+/// behind it as gateway name and index into the gateway's servers.
+///
+/// A process has at most 65 536 listeners; servers beyond are left out.
+#[must_use]
+#[allow(clippy::type_complexity, reason = "read once, at the call; names for its parts would not say more")]
+pub fn listener_keys(config: &Config) -> Vec<(ListenerKey, bool, Vec<(Arc<str>, usize)>)> {
+    let named =
+        |(gateway, server): (usize, usize)| Some((Arc::clone(&config.gateways.get(gateway)?.name), server));
+    listener_servers(config)
+        .into_iter()
+        .map(|listener| {
+            let servers = listener.servers.into_iter().filter_map(named).collect();
+            (listener.key, listener.freebind, servers)
+        })
+        .collect()
+}
+
+/// A listener and its servers as indexes of gateway and server.
+pub(super) struct ListenerServers {
+    pub(super) key: ListenerKey,
+    pub(super) freebind: bool,
+    pub(super) servers: Vec<(usize, usize)>,
+}
+
+/// The listeners in the order in which the configuration first names them.
+pub(super) fn listener_servers(config: &Config) -> Vec<ListenerServers> {
+    let mut listeners: Vec<ListenerServers> = Vec::new();
+    let mut known: HashMap<ListenerKey, usize, Hasher> = HashMap::default();
+    let mut ordinals = 0..=u16::MAX;
+    for (gateway_at, gateway) in config.gateways.iter().enumerate() {
+        for (server_at, server) in gateway.servers.iter().enumerate() {
+            let Some(key) = key_of(server, &mut ordinals) else { continue };
+            let at = *known.entry(key.clone()).or_insert(listeners.len());
+            if at == listeners.len() && at <= usize::from(u16::MAX) {
+                listeners.push(ListenerServers { key, freebind: false, servers: Vec::new() });
+            }
+            if let Some(listener) = listeners.get_mut(at) {
+                listener.freebind |= server.freebind;
+                listener.servers.push((gateway_at, server_at));
+            }
+        }
+    }
+    listeners
+}
+
+fn key_of(server: &Server, ordinals: &mut impl Iterator<Item = u16>) -> Option<ListenerKey> {
+    let ordinal = if server.port == 0 { ordinals.next()? } else { 0 };
+    Some(ListenerKey { bind: server.bind, port: server.port, ordinal })
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "literals")]
+    use super::*;
+    use crate::table::testing::{gateway, server};
+
+    #[test]
+    fn servers_share_listeners_by_address_and_port() {
+        let bound = |port, bind: &str, freebind| Server {
+            bind: Some(bind.parse().unwrap()),
+            freebind,
+            ..server(port, &["*"])
+        };
+        let config = Config {
+            gateways: vec![
+                gateway("a", vec![server(80, &["a"]), server(0, &["*"]), bound(80, "10.0.0.1", false)]),
+                gateway("b", vec![server(0, &["*"]), server(80, &["b"]), bound(80, "10.0.0.1", true)]),
+            ],
+            ..Config::default()
+        };
+        let keys: Vec<_> = listener_keys(&config)
+            .into_iter()
+            .map(|(key, freebind, servers)| {
+                let servers: Vec<_> = servers.iter().map(|(name, at)| format!("{name}{at}")).collect();
+                (key.bind.is_some(), key.port, key.ordinal, freebind, servers.join(" "))
+            })
+            .collect();
+        assert_eq!(
+            keys,
+            [
+                (false, 80, 0, false, "a0 b1".to_owned()),
+                (false, 0, 0, false, "a1".to_owned()),
+                (true, 80, 0, true, "a2 b2".to_owned()),
+                (false, 0, 1, false, "b0".to_owned()),
+            ]
+        );
+    }
+}

@@ -1,0 +1,109 @@
+//! Connections to an endpoint and the idle ones kept for reuse: newest first, checked when taken.
+//!
+//! An idle connection has no operation pending. What happened to it meanwhile (closed, or bytes that nobody asked
+//! for, which must never become the answer to a later request) is found by a look before its next use.
+
+use std::cell::RefCell;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::time::Duration;
+
+use crate::shard::deadlines::Timer;
+use crate::shard::stats::Stats;
+use crate::sys::socket::{Liveness, Socket};
+
+/// A connection to an endpoint. The timer stands before the socket: it must go first.
+pub struct Connection {
+    /// Bounds the operation under way.
+    pub timer: Timer,
+    /// The socket.
+    pub socket: Socket,
+    /// Whether a request went over it before this one.
+    pub reused: bool,
+    stats: Rc<Stats>,
+}
+
+impl Connection {
+    /// A fresh connection.
+    #[must_use]
+    pub fn new(socket: Socket, timer: Timer, stats: Rc<Stats>) -> Self {
+        stats.upstream_open.add();
+        Self { timer, socket, reused: false, stats }
+    }
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        self.stats.upstream_open.sub();
+    }
+}
+
+struct Idle {
+    connection: Connection,
+    expires_ms: u64,
+}
+
+/// One address as a shard knows it, shared by all clusters and generations that name it.
+pub struct Endpoint {
+    /// Where to connect.
+    pub address: SocketAddr,
+    idle: RefCell<Vec<Idle>>,
+}
+
+impl Endpoint {
+    /// An endpoint without connections.
+    #[must_use]
+    pub fn new(address: SocketAddr) -> Self {
+        Self { address, idle: RefCell::default() }
+    }
+
+    /// The newest idle connection that is still good.
+    pub fn take(&self, now_ms: u64) -> Option<Connection> {
+        loop {
+            let idle = self.idle.borrow_mut().pop()?;
+            let mut connection = idle.connection;
+            connection.stats.upstream_idle.sub();
+            if idle.expires_ms > now_ms && connection.socket.liveness() == Liveness::Alive {
+                connection.stats.upstream_reused.add();
+                connection.reused = true;
+                return Some(connection);
+            }
+            connection.stats.upstream_stale.add();
+        }
+    }
+
+    /// Keeps a connection whose last response was read to its end, for `idle_timeout` and while at most `idle_max` are
+    /// kept; the oldest goes where there are more.
+    pub fn put(&self, connection: Connection, now_ms: u64, idle_timeout: Duration, idle_max: u32) {
+        if idle_max == 0 {
+            return;
+        }
+        connection.timer.disarm();
+        connection.stats.upstream_idle.add();
+        let expires_ms = now_ms + u64::try_from(idle_timeout.as_millis()).unwrap_or(u64::MAX / 2);
+        let mut idle = self.idle.borrow_mut();
+        if idle.len() >= idle_max as usize {
+            idle.remove(0).connection.stats.upstream_idle.sub();
+        }
+        idle.push(Idle { connection, expires_ms });
+    }
+
+    /// Closes what is beyond its time.
+    pub fn reap(&self, now_ms: u64) {
+        self.idle.borrow_mut().retain(|idle| {
+            let keep = idle.expires_ms > now_ms;
+            if !keep {
+                idle.connection.stats.upstream_idle.sub();
+            }
+            keep
+        });
+    }
+}
+
+impl Drop for Endpoint {
+    fn drop(&mut self) {
+        for idle in self.idle.get_mut() {
+            idle.connection.stats.upstream_idle.sub();
+        }
+    }
+}
