@@ -22,7 +22,7 @@ use crate::http1::refusal::Refusal;
 use crate::http1::request::parse_request;
 use crate::http1::scan::{HeadLimits, Progress, Scan};
 use crate::message::{Method, RequestHead, Version};
-use crate::shard::Shard;
+use crate::shard::{FRESH_DRAIN, Shard};
 use crate::shard::deadlines::{OnDue, Timer};
 use crate::shard::process::ConnectionPlace;
 use crate::shard::turn::REQUEST_COST;
@@ -106,9 +106,11 @@ pub async fn serve(session: Session) {
     loop {
         let first = session.served.get() == 0;
         let Some(timeouts) = timeouts_of(&session) else { return };
-        // A drain closes idle connections, but not one whose first request may be under way.
+        // A drain closes idle connections at once, and soon one whose first request may be under way.
         if first {
-            session.timer.arm(timeouts.header, OnDue::ShutRead);
+            let draining = session.shard.is_draining();
+            let timeout = if draining { timeouts.header.min(FRESH_DRAIN) } else { timeouts.header };
+            session.timer.arm(timeout, OnDue::CloseFresh);
         } else {
             session.timer.arm(timeouts.keep_alive, OnDue::CloseIdle);
         }
@@ -274,7 +276,13 @@ impl Connection<'_> {
             self.fresh = false;
             let (result, input) = session.socket.read(std::mem::take(&mut self.input)).await;
             self.input = input;
-            return if matches!(result, Ok(1..)) { Received::Bytes } else { Received::End };
+            return if matches!(result, Ok(1..)) {
+                // It bounded the wait for these bytes; left armed, it would end a long exchange's connection.
+                session.timer.disarm();
+                Received::Bytes
+            } else {
+                Received::End
+            };
         }
         if !partial && !session.hot.get() {
             return if self.flush().await.is_ok() { Received::Nothing } else { Received::End };
@@ -325,10 +333,9 @@ impl Connection<'_> {
     fn refuse(&mut self, reply: LocalReply) -> AfterRequest {
         let terms = ResponseTerms { version: Version::Http11, method: Method::Get, close: true };
         let mut sink = Http1ResponseSink::new(
+            &self.session.shard,
             &self.session.socket,
             &self.write_timer,
-            &self.session.shard.stats,
-            &self.session.shard.date,
             &mut self.output,
             self.timeouts.write_gap,
             terms,
@@ -368,10 +375,9 @@ impl Connection<'_> {
             chunk_limits(self.limits.head_bytes_max, self.limits.headers_max),
         );
         let mut sink = Http1ResponseSink::new(
+            shard,
             &session.socket,
             &self.write_timer,
-            &shard.stats,
-            &shard.date,
             &mut self.output,
             self.timeouts.write_gap,
             terms,
