@@ -22,10 +22,10 @@ use crate::http1::refusal::Refusal;
 use crate::http1::request::parse_request;
 use crate::http1::scan::{HeadLimits, Progress, Scan};
 use crate::message::{Method, RequestHead, Version};
-use crate::shard::{FRESH_DRAIN, Shard};
 use crate::shard::deadlines::{OnDue, Timer};
 use crate::shard::process::ConnectionPlace;
 use crate::shard::turn::REQUEST_COST;
+use crate::shard::{FRESH_DRAIN, Shard};
 use crate::sys::buffer::{Buffer, Class};
 use crate::sys::socket::Socket;
 
