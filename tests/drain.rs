@@ -44,9 +44,12 @@ fn open_tunnel(gateway: &Gateway) -> Client {
     tunnel
 }
 
+/// Begins a drain; on return every shard knows of it.
 fn drain(gateway: &Gateway, signal: &str) {
     gateway.signal(signal);
     gateway.wait_stderr("draining");
+    // Shards take their commands in order: one that answers this has begun to drain.
+    Dump::of(gateway);
 }
 
 both_drivers! {
@@ -149,7 +152,7 @@ both_drivers! {
         thread::sleep(Duration::from_millis(300));
         assert_eq!(idle[0].get("a.test", "/").text(), "ok");
         let started = Instant::now();
-        drain(&gateway, "TERM");
+        gateway.signal("TERM");
         idle.iter_mut().for_each(Client::assert_closed);
         assert_eq!(gateway.wait_exit().code(), Some(0));
         assert!(started.elapsed() < Duration::from_secs(3), "{:?}", started.elapsed());
@@ -163,8 +166,7 @@ both_drivers! {
             let mut late = gateway.connect();
             Dump::wait(&gateway, "two sessions", |dump| dump.sum("sessions_open") == 2);
             let started = Instant::now();
-            gateway.signal("TERM");
-            gateway.wait_stderr("draining");
+            drain(&gateway, "TERM");
             late.send("GET / HTTP/1.1\r\nHost: a.test\r\n\r\n");
             let response = late.response("GET");
             assert!(response.text() == "ok" && response.headers.lists("connection", "close"), "{response:?}");
@@ -288,7 +290,7 @@ both_drivers! {
             })
             .collect();
         Dump::wait(&gateway, "traffic", |dump| dump.sum("requests") > 200);
-        drain(&gateway, "TERM");
+        gateway.signal("TERM");
         let served: u64 = clients.into_iter().map(|client| client.join().unwrap()).sum();
         assert!(served > 200);
         assert_eq!(gateway.wait_exit().code(), Some(0));

@@ -27,8 +27,10 @@ impl<T> Watched<T> {
     /// Waits until `wanted` holds; panics with `what` at the deadline.
     pub(crate) fn wait(&self, what: &str, mut wanted: impl FnMut(&T) -> bool) {
         let guard = self.value.lock().unwrap();
-        let (_guard, timeout) =
+        let (guard, timeout) =
             self.changed.wait_timeout_while(guard, DEADLINE, |value| !wanted(value)).unwrap();
+        // A panic with the lock held would poison it for those who print the diagnosis.
+        drop(guard);
         assert!(!timeout.timed_out(), "waited {DEADLINE:?} for {what}");
     }
 }
