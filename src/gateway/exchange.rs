@@ -138,8 +138,6 @@ fn body_failed<S: ResponseSink>(shard: &Shard, sink: &mut S, error: BodyError) -
     match error {
         BodyError::Gone => Ended::Gone,
         BodyError::Malformed(reason) => reply(shard, sink, LocalReply { status: 400, reason }, false),
-        BodyError::TimedOut => {
-            reply(shard, sink, LocalReply { status: 408, reason: "body_timeout" }, false)
-        }
+        BodyError::TimedOut => reply(shard, sink, LocalReply { status: 408, reason: "body_timeout" }, false),
     }
 }
