@@ -78,7 +78,7 @@ const CHUNKS: &[(&str, &str)] = &[
     ("ffffffffffffffff\r\nabc", "chunk_size_overflow"),
     ("00000000000000003\r\nabc\r\n0\r\n\r\n", "chunk_size_overflow"),
     ("3;a\nb\r\nabc\r\n0\r\n\r\n", "bad_chunk"),
-    ("0\r\nX Y: z\r\n\r\n", "invalid_header_name"),
+    ("0\r\nX Y: z\r\n\r\n", "space_before_colon"),
     ("0\r\n folded: z\r\n\r\n", "obs_fold"),
     ("0\r\nX: a\nb\r\n\r\n", "bare_lf"),
 ];

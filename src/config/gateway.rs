@@ -17,6 +17,9 @@ use crate::config::schema;
 use crate::config::source::Place;
 use crate::config::tree::{Reader, Table};
 
+/// A head lies in one buffer of at most 64 KiB, with room for the first bytes behind it.
+const HEAD_BYTES_MAX: u32 = 60 * 1024;
+
 /// The range of the timers of one exchange. Below 100 ms a single lost packet fires them.
 pub(super) const TIMER_RANGE: RangeInclusive<Duration> =
     Duration::from_millis(100)..=Duration::from_secs(86_400);
@@ -138,7 +141,7 @@ fn trusted_proxies(reader: &mut Reader<'_>, table: &Table<'_>) -> Vec<IpNet> {
 fn limits(reader: &mut Reader<'_>, table: &Table<'_>) -> Limits {
     let mut limits = Limits::default();
     let Some(table) = reader.child(table, "limits", &schema::LIMITS) else { return limits };
-    if let Some(bytes) = reader.number(&table, "head_bytes_max", 1024..=262_144) {
+    if let Some(bytes) = reader.number(&table, "head_bytes_max", 1024..=HEAD_BYTES_MAX) {
         limits.head_bytes_max = bytes;
     }
     if let Some(count) = reader.number(&table, "headers_max", 8..=1000) {
@@ -147,7 +150,7 @@ fn limits(reader: &mut Reader<'_>, table: &Table<'_>) -> Limits {
     if let Some(count) = reader.number(&table, "requests_per_connection_max", 1..=1_000_000_000) {
         limits.requests_per_connection_max = count;
     }
-    match reader.integer(&table, "target_bytes_max", 256..=262_144) {
+    match reader.integer(&table, "target_bytes_max", 256..=u64::from(HEAD_BYTES_MAX)) {
         Some(bytes) if bytes.value > u64::from(limits.head_bytes_max) => {
             let message = "`target_bytes_max` is larger than `head_bytes_max`, which includes the target";
             let expected = format!("at most {}", limits.head_bytes_max);

@@ -25,6 +25,7 @@ use crate::message::{Method, RequestHead, Version};
 use crate::shard::Shard;
 use crate::shard::deadlines::{OnDue, Timer};
 use crate::shard::process::ConnectionPlace;
+use crate::shard::turn::REQUEST_COST;
 use crate::sys::buffer::{Buffer, Class};
 use crate::sys::socket::Socket;
 
@@ -206,7 +207,7 @@ impl Connection<'_> {
                 }
             };
             match after {
-                AfterRequest::Continue => {}
+                AfterRequest::Continue => self.session.shard.give_way(REQUEST_COST).await,
                 AfterRequest::Drop => return Next::Closed,
                 AfterRequest::Finish { linger } => {
                     self.finish(linger).await;
@@ -255,7 +256,9 @@ impl Connection<'_> {
                 }
                 Received::End => {
                     if self.session.timer.fired() {
-                        self.session.shard.stats.timeout_keep_alive.add();
+                        let stats = &self.session.shard.stats;
+                        let first = self.session.served.get() == 0;
+                        if first { &stats.timeout_header } else { &stats.timeout_keep_alive }.add();
                     }
                     return HeadRead::Closed;
                 }

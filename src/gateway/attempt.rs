@@ -84,6 +84,12 @@ impl<'c> Attempt<'c> {
         Ok(Self { shard, settings, outgoing, framing, method, upgrade, body_whole, kept: true, attempts: 0 })
     }
 
+    /// Whether all of the request body was taken from the client.
+    #[must_use]
+    pub const fn has_whole_body(&self) -> bool {
+        self.body_whole
+    }
+
     /// Whether the next attempt must not use a pooled connection: one just failed.
     #[must_use]
     pub const fn wants_fresh(&self) -> bool {
@@ -158,6 +164,7 @@ impl<'c> Attempt<'c> {
                     timer.arm(gap, OnDue::ShutBoth);
                 }
             };
+            let cost = self.outgoing.len();
             let outgoing = std::mem::take(&mut self.outgoing);
             let (result, outgoing) = connection.socket.write_all(outgoing, rearm).await;
             self.outgoing = outgoing;
@@ -177,6 +184,7 @@ impl<'c> Attempt<'c> {
             if !self.kept {
                 self.outgoing.clear();
             }
+            self.shard.give_way(cost).await;
             body.fill().await?;
             self.body_whole = body.drain_into(&mut self.outgoing, self.framing)?;
         }

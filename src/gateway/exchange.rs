@@ -50,7 +50,7 @@ pub async fn run<B: RequestBody, S: ResponseSink>(
 ) -> Ended {
     let Plan { cluster, outgoing, framing, method, upgrade } = plan;
     let Some(settings) = installed.table().clusters().get(cluster) else {
-        return reply(shard, sink, LocalReply { status: 503, reason: "no_cluster" });
+        return reply(shard, sink, LocalReply { status: 503, reason: "no_cluster" }, false);
     };
     let endpoints = installed.endpoints.get(cluster).map_or(&[][..], Vec::as_slice);
     let mut attempt = match Attempt::new(shard, settings, outgoing, framing, method, upgrade, body) {
@@ -64,7 +64,7 @@ pub async fn run<B: RequestBody, S: ResponseSink>(
     loop {
         let picked = endpoint_again.take().or_else(|| settings.rotor.pick(&tried));
         let Some((index, endpoint)) = picked.and_then(|index| Some((index, endpoints.get(index)?))) else {
-            return reply(shard, sink, failure);
+            return reply(shard, sink, failure, attempt.has_whole_body());
         };
         let connection = match connect(shard, settings, endpoint, &mut attempt, &mut dials).await {
             Ok(connection) => connection,
@@ -72,7 +72,7 @@ pub async fn run<B: RequestBody, S: ResponseSink>(
                 let (status, reason) = error.reply();
                 failure = LocalReply { status, reason };
                 if dials >= DIALS_MAX {
-                    return reply(shard, sink, failure);
+                    return reply(shard, sink, failure, attempt.has_whole_body());
                 }
                 tried.insert(index);
                 continue;
@@ -95,7 +95,9 @@ pub async fn run<B: RequestBody, S: ResponseSink>(
                 endpoint_again = Some(index);
             }
             Err(AttemptError::Body(error)) => return body_failed(shard, sink, error),
-            Err(AttemptError::Upstream(reason)) => return reply(shard, sink, reason),
+            Err(AttemptError::Upstream(failure)) => {
+                return reply(shard, sink, failure, attempt.has_whole_body());
+            }
             Err(AttemptError::Cut) => {
                 shard.stats.responses_cut.add();
                 sink.cut();
@@ -122,7 +124,11 @@ async fn connect(
     dial(shard, endpoint.address, settings.connect_timeout).await
 }
 
-fn reply<S: ResponseSink>(shard: &Shard, sink: &mut S, reply: LocalReply) -> Ended {
+/// Answers instead of an endpoint. A body that was not read to its end makes the answer the connection's last.
+fn reply<S: ResponseSink>(shard: &Shard, sink: &mut S, reply: LocalReply, whole_body: bool) -> Ended {
+    if !whole_body {
+        sink.close();
+    }
     shard.stats.local_replies.add();
     sink.reply(reply.status, reply.reason);
     Ended::Complete
@@ -131,7 +137,9 @@ fn reply<S: ResponseSink>(shard: &Shard, sink: &mut S, reply: LocalReply) -> End
 fn body_failed<S: ResponseSink>(shard: &Shard, sink: &mut S, error: BodyError) -> Ended {
     match error {
         BodyError::Gone => Ended::Gone,
-        BodyError::Malformed(reason) => reply(shard, sink, LocalReply { status: 400, reason }),
-        BodyError::TimedOut => reply(shard, sink, LocalReply { status: 408, reason: "body_timeout" }),
+        BodyError::Malformed(reason) => reply(shard, sink, LocalReply { status: 400, reason }, false),
+        BodyError::TimedOut => {
+            reply(shard, sink, LocalReply { status: 408, reason: "body_timeout" }, false)
+        }
     }
 }

@@ -191,7 +191,10 @@ impl Incoming<'_> {
                 self.shard.stats.timeout_upstream_body_gap.add();
                 Err(AttemptError::Cut)
             }
-            Ok(count) => Ok(count),
+            Ok(count) => {
+                self.shard.give_way(count).await;
+                Ok(count)
+            }
             Err(_) => Err(AttemptError::Cut),
         }
     }

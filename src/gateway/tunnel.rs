@@ -45,8 +45,8 @@ pub async fn relay(
     let ends = Ends { idle, timers: [timer, &upstream.timer], sockets: [client, &upstream.socket] };
     ends.rearm();
     monoio::join!(
-        direction(&ends, client, &upstream.socket, early),
-        direction(&ends, &upstream.socket, client, received)
+        direction(shard, &ends, client, &upstream.socket, early),
+        direction(shard, &ends, &upstream.socket, client, received)
     );
     if timer.fired() || upstream.timer.fired() {
         shard.stats.timeout_tunnel_idle.add();
@@ -55,7 +55,7 @@ pub async fn relay(
     shard.stats.tunnels_open.sub();
 }
 
-async fn direction(ends: &Ends<'_>, from: &Socket, to: &Socket, first: Buffer) {
+async fn direction(shard: &Shard, ends: &Ends<'_>, from: &Socket, to: &Socket, first: Buffer) {
     let mut buffer = first;
     loop {
         if !buffer.is_empty() {
@@ -79,7 +79,10 @@ async fn direction(ends: &Ends<'_>, from: &Socket, to: &Socket, first: Buffer) {
         buffer = returned;
         match result {
             Ok(0) => return to.shutdown(Shutdown::Write),
-            Ok(_) => ends.rearm(),
+            Ok(count) => {
+                ends.rearm();
+                shard.give_way(count).await;
+            }
             Err(_) => return ends.abort(),
         }
     }

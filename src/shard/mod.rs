@@ -10,6 +10,7 @@ pub mod mailbox;
 pub mod process;
 pub mod random;
 pub mod stats;
+pub mod turn;
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -23,6 +24,7 @@ use self::mailbox::{MailboxReceiver, Prepared, ShardCommand, ShardDump, ShardEve
 use self::process::ProcessLimits;
 use self::random::Random;
 use self::stats::Stats;
+use self::turn::Turns;
 use crate::config::model::Driver;
 use crate::downstream::accept::Listeners;
 use crate::downstream::session::Scratch;
@@ -65,6 +67,8 @@ pub struct Shard {
     pub random: Random,
     /// Listeners owned.
     pub listeners: Listeners,
+    /// Fairness between tasks, on epoll.
+    pub turns: Turns,
     /// Allocations for active sessions.
     pub scratch: RefCell<Vec<Scratch>>,
     installed: RefCell<Option<Rc<Installed>>>,
@@ -104,6 +108,10 @@ pub fn run(start: ShardStart) {
         };
         shard.sweep();
         monoio::spawn(keep_time(Rc::clone(&shard)));
+        if epoll {
+            let shard = Rc::clone(&shard);
+            monoio::spawn(async move { shard.turns.usher().await });
+        }
         let commands = async {
             while let Some(command) = mailbox.next().await {
                 if shard.obey(command).await.is_break() {
@@ -139,6 +147,7 @@ impl Shard {
             date: RefCell::new(DateCache::new(0)),
             random: Random::from_os(),
             listeners: Listeners::default(),
+            turns: Turns::default(),
             scratch: RefCell::default(),
             installed: RefCell::default(),
             endpoints: RefCell::default(),
@@ -160,6 +169,13 @@ impl Shard {
     #[must_use]
     pub fn is_draining(&self) -> bool {
         self.draining.get()
+    }
+
+    /// Counts what a session moved and, on epoll, makes it give way from time to time.
+    pub async fn give_way(&self, cost: usize) {
+        if self.epoll {
+            self.turns.spend(cost).await;
+        }
     }
 
     fn sweep(&self) {
