@@ -3,6 +3,7 @@
 //! A request body is drained into the upstream's buffer, a response is queued piece by piece and flushed. HTTP/1
 //! implements both in [`crate::downstream`]; another protocol stands beside it.
 
+use super::bulk::End;
 use crate::message::{BodyLength, ResponseHead};
 use crate::sys::buffer::Buffer;
 
@@ -66,6 +67,7 @@ pub trait ResponseSink {
     /// When the client does not take it.
     fn flush(&mut self) -> impl Future<Output = Result<(), SinkClosed>>;
 
-    /// Bytes queued.
-    fn queued(&self) -> usize;
+    /// The plain socket behind the sink, where content of known length can go as it is once everything queued was
+    /// flushed; `None` where it is framed or encrypted.
+    fn plain(&self) -> Option<End<'_>>;
 }

@@ -32,6 +32,7 @@ use crate::http1::reply::DateCache;
 use crate::supervisor::event::{Event, EventSender};
 use crate::sys::buffer;
 use crate::sys::ring;
+use crate::sys::splice::Pipe;
 
 /// What a shard is started with.
 pub struct ShardStart {
@@ -69,6 +70,8 @@ pub struct Shard {
     pub listeners: Listeners,
     /// Fairness between tasks, on epoll.
     pub turns: Turns,
+    /// Empty pipes for large bodies.
+    pub pipes: RefCell<Vec<Pipe>>,
     /// Allocations for active sessions.
     pub scratch: RefCell<Vec<Scratch>>,
     installed: RefCell<Option<Rc<Installed>>>,
@@ -148,6 +151,7 @@ impl Shard {
             random: Random::from_os(),
             listeners: Listeners::default(),
             turns: Turns::default(),
+            pipes: RefCell::default(),
             scratch: RefCell::default(),
             installed: RefCell::default(),
             endpoints: RefCell::default(),

@@ -94,6 +94,11 @@ impl Socket {
         self.stream().readable(false).await
     }
 
+    /// Waits until a write would not wait.
+    pub async fn writable(&self) -> io::Result<()> {
+        self.stream().writable(false).await
+    }
+
     /// Ends one or both directions at once; errors mean that it was over already.
     pub fn shutdown(&self, how: Shutdown) {
         let _ = SockRef::from(&self.borrowed()).shutdown(how);
