@@ -182,6 +182,11 @@ impl ResponseSink for Http1ResponseSink<'_> {
 
     fn plain(&self) -> Option<End<'_>> {
         let raw = matches!(self.framing, BodyLength::Known(_));
-        raw.then_some(End { socket: self.socket, timer: self.timer, gap: self.write_gap })
+        raw.then_some(End {
+            socket: self.socket,
+            timer: self.timer,
+            gap: self.write_gap,
+            on_due: OnDue::ShutBoth,
+        })
     }
 }

@@ -21,10 +21,12 @@ const PIPES_KEPT_MAX: usize = 32;
 pub struct End<'e> {
     /// The socket.
     pub socket: &'e Socket,
-    /// Its timer; shuts the socket down when it fires.
+    /// Its timer.
     pub timer: &'e Timer,
     /// The longest wait.
     pub gap: Duration,
+    /// What ends a longer one.
+    pub on_due: OnDue,
 }
 
 /// Which end failed.
@@ -82,7 +84,7 @@ fn fill(splice: &mut Splice<'_>, left: u64) -> Result<usize, BulkError> {
 }
 
 async fn wait_readable(from: End<'_>) -> Result<(), BulkError> {
-    from.timer.arm(from.gap, OnDue::ShutBoth);
+    from.timer.arm(from.gap, from.on_due);
     let ready = from.socket.readable().await;
     from.timer.disarm();
     if ready.is_err() || from.timer.fired() { Err(BulkError::Source) } else { Ok(()) }
@@ -90,7 +92,7 @@ async fn wait_readable(from: End<'_>) -> Result<(), BulkError> {
 
 async fn wait_writable(splice: &Splice<'_>, to: End<'_>) -> Result<(), BulkError> {
     debug_assert!(splice.pending() > 0);
-    to.timer.arm(to.gap, OnDue::ShutBoth);
+    to.timer.arm(to.gap, to.on_due);
     let ready = to.socket.writable().await;
     to.timer.disarm();
     if ready.is_err() || to.timer.fired() { Err(BulkError::Destination) } else { Ok(()) }
@@ -103,7 +105,7 @@ async fn give_way(shard: &Shard, to: End<'_>, count: usize) -> Result<(), BulkEr
         return Ok(());
     }
     if count >= TURN_BYTES / 4 {
-        to.timer.arm(to.gap, OnDue::ShutBoth);
+        to.timer.arm(to.gap, to.on_due);
         let _ = to.socket.writable().await;
         to.timer.disarm();
     }

@@ -172,7 +172,8 @@ impl Incoming<'_> {
         sink.flush().await.map_err(|_| AttemptError::ClientGone)?;
         let Some(to) = sink.plain() else { return Ok(false) };
         let Connection { socket, timer, .. } = self.connection;
-        let from = End { socket, timer, gap: self.settings.body_gap_timeout };
+        let gap = self.settings.body_gap_timeout;
+        let from = End { socket, timer, gap, on_due: OnDue::ShutBoth };
         let stats = &self.shard.stats;
         match bulk::relay(self.shard, from, to, left).await {
             Ok(()) => Ok(true),

@@ -32,6 +32,16 @@ pub trait RequestBody {
     /// # Errors
     /// When the client is gone or too slow.
     fn fill(&mut self) -> impl Future<Output = Result<(), BodyError>>;
+
+    /// The plain socket that the rest of a body of known length comes from as it is, and the length of that rest;
+    /// `None` while something that arrived has not been drained, or where it is framed or encrypted.
+    fn plain(&self) -> Option<(End<'_>, u64)>;
+
+    /// The rest of the body was taken from the plain socket.
+    fn taken(&mut self);
+
+    /// Says why taking from the plain socket failed.
+    fn fault(&self) -> BodyError;
 }
 
 /// The client does not take the response: it closed, reset, or stopped reading for `write_gap`.

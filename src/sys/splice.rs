@@ -64,8 +64,8 @@ impl<'s> Splice<'s> {
     #[must_use]
     pub fn new(from: &'s Socket, to: &'s Socket, pipe: Pipe, epoll: bool) -> Self {
         if !epoll {
-            set_nonblocking(from.fd(), true);
-            set_nonblocking(to.fd(), true);
+            from.begin_splice();
+            to.begin_splice();
         }
         Self { from, to, pipe: Some(pipe), pending: 0, restore_blocking: !epoll }
     }
@@ -112,9 +112,8 @@ impl<'s> Splice<'s> {
 impl Drop for Splice<'_> {
     fn drop(&mut self) {
         if self.restore_blocking {
-            // Older kernels answer an io_uring receive on a non-blocking socket with EAGAIN instead of waiting.
-            set_nonblocking(self.from.fd(), false);
-            set_nonblocking(self.to.fd(), false);
+            self.from.end_splice();
+            self.to.end_splice();
         }
     }
 }
@@ -138,14 +137,5 @@ fn splice(from: RawFd, to: RawFd, count: usize) -> io::Result<Step> {
                 _ => Err(error),
             }
         }
-    }
-}
-
-fn set_nonblocking(fd: RawFd, nonblocking: bool) {
-    // SAFETY: plain calls on a descriptor that its owner holds open.
-    unsafe {
-        let flags = libc::fcntl(fd, libc::F_GETFL);
-        let flags = if nonblocking { flags | libc::O_NONBLOCK } else { flags & !libc::O_NONBLOCK };
-        libc::fcntl(fd, libc::F_SETFL, flags);
     }
 }
