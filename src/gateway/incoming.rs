@@ -181,6 +181,7 @@ impl Incoming<'_> {
             Err(BulkError::Destination) => {
                 if to.timer.fired() {
                     stats.timeout_write_gap.add();
+                    to.socket.reset_on_close();
                 }
                 Err(AttemptError::ClientGone)
             }

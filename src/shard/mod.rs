@@ -34,6 +34,10 @@ use crate::sys::buffer;
 use crate::sys::ring;
 use crate::sys::splice::Pipe;
 
+/// How long a drain waits for the first byte of a connection that was opened and says nothing: enough for a request
+/// on its way, too short for a connection that was opened in advance to hold the end up.
+pub const FRESH_DRAIN: Duration = Duration::from_secs(1);
+
 /// What a shard is started with.
 pub struct ShardStart {
     /// Shard number, from 0.
@@ -243,6 +247,7 @@ impl Shard {
         }
         self.listeners.close_all();
         self.deadlines.fire_all(OnDue::CloseIdle);
+        self.deadlines.hasten(OnDue::CloseFresh, FRESH_DRAIN);
         let shard = Rc::clone(self);
         monoio::spawn(async move {
             monoio::time::sleep(deadline).await;
