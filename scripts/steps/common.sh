@@ -17,6 +17,8 @@ finish() {
     rm -rf "$work"
 }
 trap finish EXIT
+set -E
+trap 'echo "$0, line $LINENO: failed: $BASH_COMMAND" >&2' ERR
 
 show_logs() {
     for log in "$work"/*.log; do
@@ -44,7 +46,7 @@ wait_for() {
     return 1
 }
 
-# start_ringgate NAME ARGUMENTS..: runs in the background; $address is its first listener, $pid its process.
+# start_ringgate NAME ARGUMENTS..: runs in the background; $pid is its process, NAME.out.log its standard output.
 start_ringgate() {
     local name=$1
     shift
