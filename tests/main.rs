@@ -13,21 +13,29 @@
 #[macro_use]
 mod support;
 
+mod bounds;
 mod check;
 mod cores;
+mod drain;
 mod drivers;
 mod headers;
 mod http1;
 mod http1_bodies;
+mod leaks;
 mod lifecycle;
 mod lingering;
+mod mixed;
 mod paths;
+mod pressure;
 mod readme;
 mod refusals;
 mod refusals_smuggling;
+mod reload;
+mod reload_command;
 mod repo_rules;
 mod routing;
 mod timeouts;
+mod timers;
 mod upgrade;
 mod upstream;
 mod upstream_failures;

@@ -252,6 +252,7 @@ both_drivers! {
         for number in 1..6 {
             assert_eq!(client.post("/", b"x").text(), "x");
             backend.wait_ended(number);
+            backend.wait_unconnected();
         }
         assert_eq!(backend.requests().len(), 5);
     }

@@ -3,6 +3,7 @@
 pub mod check;
 pub mod demo;
 mod output;
+pub mod reload;
 pub mod run;
 
 use std::process::ExitCode;
@@ -32,6 +33,8 @@ enum Command {
     Check(check::CheckArgs),
     /// Try it: a gateway in front of backends of its own
     Demo(demo::DemoArgs),
+    /// Have a running gateway take its configuration anew, and wait for the outcome
+    Reload(reload::ReloadArgs),
     /// Serve a configuration until told to end
     Run(run::RunArgs),
 }
@@ -44,6 +47,7 @@ pub fn main() -> ExitCode {
     match cli.command {
         Command::Check(args) => check::run(&args),
         Command::Demo(args) => demo::run_command(&args),
+        Command::Reload(args) => reload::run(&args),
         Command::Run(args) => run::run(&args),
     }
 }

@@ -86,6 +86,10 @@ pub fn run(args: &RunArgs) -> ExitCode {
         eprintln!("error: no signal handlers: {error}");
         return ExitCode::FAILURE;
     }
+    if let Err(error) = supervisor.open_status_file() {
+        eprintln!("error: {error}");
+        return ExitCode::FAILURE;
+    }
     announce(&supervisor);
     match supervisor.run() {
         End::Drained => ExitCode::SUCCESS,

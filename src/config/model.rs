@@ -44,6 +44,8 @@ pub struct Process {
     pub buffer_bytes_max: u64,
     /// How long a drain lets exchanges and tunnels finish.
     pub drain_timeout: Duration,
+    /// Where the supervisor keeps its status for scripts; an absolute path, fixed while the process lives.
+    pub status_file: Option<PathBuf>,
 }
 
 impl Default for Process {
@@ -54,6 +56,7 @@ impl Default for Process {
             connections_max: 100_000,
             buffer_bytes_max: 1 << 30,
             drain_timeout: Duration::from_secs(30),
+            status_file: None,
         }
     }
 }

@@ -1,6 +1,7 @@
 //! `[process]`: from its table to [`Process`].
 
 use std::collections::HashSet;
+use std::path::PathBuf;
 
 use crate::config::diagnostic::{Problem, visible};
 use crate::config::gateway::TIMER_RANGE;
@@ -32,7 +33,21 @@ pub(super) fn lower(reader: &mut Reader<'_>, table: &Table<'_>) -> Process {
     if let Some(timeout) = reader.duration(table, "drain_timeout", TIMER_RANGE) {
         process.drain_timeout = timeout;
     }
+    process.status_file = status_file(reader, table);
     process
+}
+
+/// Absolute, so that it means the same to the process and to `ringgate reload`, wherever each was started.
+fn status_file(reader: &mut Reader<'_>, table: &Table<'_>) -> Option<PathBuf> {
+    let text = reader.string(table, "status_file")?;
+    let path = PathBuf::from(text.value);
+    if path.is_absolute() && path.file_name().is_some() && !text.value.contains('\0') {
+        return Some(path);
+    }
+    let message = format!("`status_file = \"{}\"` is not an absolute path of a file", visible(text.value));
+    let problem = Problem::error("bad-value", text.place, message);
+    reader.push(problem.expected("a path such as `/run/ringgate/status.json`"));
+    None
 }
 
 fn cores(reader: &mut Reader<'_>, table: &Table<'_>) -> Option<Cores> {

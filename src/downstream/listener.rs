@@ -31,24 +31,36 @@ pub struct BoundGroup {
     pub sockets: Vec<Socket>,
 }
 
-/// Binds the sockets of one listener.
+/// Binds the sockets of one listener. `ours` says that this process itself listens on the port, with another address
+/// or until a moment ago.
 ///
 /// # Errors
 /// One sentence with the address and what to do.
-pub fn bind_group(key: &ListenerKey, freebind: bool, shards: usize) -> Result<BoundGroup, String> {
+pub fn bind_group(
+    key: &ListenerKey,
+    freebind: bool,
+    shards: usize,
+    ours: bool,
+) -> Result<BoundGroup, String> {
     let address = SocketAddr::new(key.bind.unwrap_or(IpAddr::V6(Ipv6Addr::UNSPECIFIED)), key.port);
-    match bind_all(address, key.bind.is_none(), freebind, shards) {
+    match bind_all(address, key.bind.is_none(), freebind, shards, ours) {
         // A host without IPv6 still serves "every address": that is IPv4 there.
         Err(error) if key.bind.is_none() && error.raw_os_error() == Some(libc::EAFNOSUPPORT) => {
             let address = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), key.port);
-            bind_all(address, false, freebind, shards).map_err(|error| explain(address, &error))
+            bind_all(address, false, freebind, shards, ours).map_err(|error| explain(address, &error))
         }
         other => other.map_err(|error| explain(address, &error)),
     }
 }
 
-fn bind_all(mut address: SocketAddr, dual: bool, freebind: bool, shards: usize) -> io::Result<BoundGroup> {
-    if address.port() != 0 {
+fn bind_all(
+    mut address: SocketAddr,
+    dual: bool,
+    freebind: bool,
+    shards: usize,
+    ours: bool,
+) -> io::Result<BoundGroup> {
+    if address.port() != 0 && !ours {
         // Another process of the same user could silently share a reuseport group: a socket outside of any group
         // fails where somebody listens already.
         drop(bind_one(address, dual, freebind, Group::None)?);

@@ -8,6 +8,7 @@ pub mod event;
 pub mod load;
 pub mod reload;
 pub mod signals;
+pub mod status;
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -21,6 +22,7 @@ use signal_hook::consts::{SIGHUP, SIGUSR1};
 use self::event::{Event, EventSender};
 use self::load::{ListenerSpec, Loaded, Source};
 use self::reload::Reload;
+use self::status::ReloadStatus;
 use crate::config::Diagnostic;
 use crate::config::model::{Cores, Driver, Process};
 use crate::shard::mailbox::{MailboxSender, ShardCommand, ShardDump, ShardEvent, mailbox};
@@ -85,8 +87,11 @@ pub struct Supervisor {
     generation: u64,
     listening: HashMap<ListenerKey, SocketAddr>,
     specs: Vec<ListenerSpec>,
+    /// Ports that were ours until some reload, and until when their listeners may take to close.
+    closing_ports: HashMap<u16, Instant>,
     reload: Option<Reload>,
     reload_again: bool,
+    reloads: ReloadStatus,
     dump: Vec<ShardDump>,
     draining: bool,
     ended: usize,
@@ -116,8 +121,10 @@ pub fn start(source: Source, options: &Options) -> Result<Supervisor, StartError
         generation: 0,
         listening: HashMap::new(),
         specs: Vec::new(),
+        closing_ports: HashMap::new(),
         reload: None,
         reload_again: false,
+        reloads: ReloadStatus::default(),
         dump: Vec::new(),
         draining: false,
         ended: 0,
@@ -194,7 +201,7 @@ impl Supervisor {
                         return Err(StartError::Host(error));
                     }
                 }
-                Err(_) => self.abort_reload("a shard did not answer in time"),
+                Err(_) => self.reload_overdue(),
             }
         }
         if self.generation == 0 {
@@ -244,13 +251,21 @@ impl Supervisor {
 
     /// Handles events until the process is to end.
     pub fn run(mut self) -> End {
+        let end = self.handle_all();
+        if let Some(path) = &self.process.status_file {
+            Self::remove_status_file(path);
+        }
+        end
+    }
+
+    fn handle_all(&mut self) -> End {
         loop {
             let event = match &self.reload {
                 None => self.inbox.recv().ok(),
                 Some(reload) => match self.inbox.recv_timeout(reload.time_left()) {
                     Ok(event) => Some(event),
                     Err(_) => {
-                        self.abort_reload("a shard did not answer in time");
+                        self.reload_overdue();
                         continue;
                     }
                 },
@@ -266,20 +281,28 @@ impl Supervisor {
         match event {
             Event::Loaded(loaded) => self.take_loaded(*loaded),
             Event::Shard(id, event) => return self.handle_shard(id, event),
-            Event::Signal(SIGHUP) => self.request_reload(),
+            Event::Signal(SIGHUP) => {
+                self.reloads.requests += 1;
+                self.request_reload();
+                self.update_status_file();
+            }
             Event::Signal(SIGUSR1) => self.tell_all(|| ShardCommand::Dump),
             Event::Signal(_) if self.draining => {
                 tracing::warn!("second signal: ending at once");
                 return Some(End::Interrupted);
             }
-            Event::Signal(_) => {
-                self.draining = true;
-                let deadline = self.process.drain_timeout;
-                tracing::info!(?deadline, "draining");
-                self.tell_all(|| ShardCommand::Drain { deadline });
-            }
+            Event::Signal(_) => self.drain(),
         }
         None
+    }
+
+    fn drain(&mut self) {
+        self.draining = true;
+        self.drop_reload();
+        let deadline = self.process.drain_timeout;
+        tracing::info!(?deadline, "draining");
+        self.tell_all(|| ShardCommand::Drain { deadline });
+        self.update_status_file();
     }
 
     fn handle_shard(&mut self, id: usize, event: ShardEvent) -> Option<End> {
@@ -302,6 +325,8 @@ impl Supervisor {
     }
 
     fn collect_dump(&mut self, dump: ShardDump) {
+        // A shard that is asked again before the others answered speaks for now.
+        self.dump.retain(|other| other.shard != dump.shard);
         self.dump.push(dump);
         if self.dump.len() == self.shards.len() {
             let mut shards = std::mem::take(&mut self.dump);

@@ -7,7 +7,9 @@ use std::time::{Duration, Instant};
 
 use super::Supervisor;
 use super::load::{Build, ListenerSpec, Loaded, load_aside};
+use crate::config::model::Process;
 use crate::config::render::{self, Colour};
+use crate::config::{Diagnostic, Severity};
 use crate::downstream::listener::{BoundListener, bind_group};
 use crate::shard::mailbox::{Prepared, ShardCommand};
 use crate::table::ListenerKey;
@@ -22,9 +24,18 @@ enum Phase {
     Committing { done: usize },
 }
 
+/// How long a closed listener may take to let go of its port: what its queue holds is taken in first.
+const PORT_CLOSE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Problems of a configuration in the status file; the log has all.
+const PROBLEMS_TOLD_MAX: usize = 20;
+
 /// A reload under way.
 pub struct Reload {
     generation: u64,
+    /// Requests for a reload received when it began: it answers them.
+    begun: u64,
+    process: Option<Process>,
     phase: Phase,
     deadline: Instant,
     specs: Vec<ListenerSpec>,
@@ -33,11 +44,13 @@ pub struct Reload {
 }
 
 impl Reload {
-    fn new(generation: u64, phase: Phase) -> Self {
+    fn new(generation: u64, begun: u64, phase: Phase) -> Self {
         // Loading has no deadline of its own: a large configuration on a busy host takes the time it takes.
         let timeout = if phase == Phase::Loading { Duration::from_secs(600) } else { PHASE_TIMEOUT };
         Self {
             generation,
+            begun,
+            process: None,
             phase,
             deadline: Instant::now() + timeout,
             specs: Vec::new(),
@@ -57,6 +70,7 @@ impl Supervisor {
     pub(super) fn request_reload(&mut self) {
         if self.draining {
             tracing::warn!("not reloading: draining");
+            self.reloads.finish(self.reloads.requests, Some("the process is draining".into()));
             return;
         }
         if self.reload.is_some() {
@@ -64,7 +78,7 @@ impl Supervisor {
             return;
         }
         let generation = self.generation + 1;
-        self.reload = Some(Reload::new(generation, Phase::Loading));
+        self.reload = Some(Reload::new(generation, self.reloads.requests, Phase::Loading));
         let (source, events) = (self.source.clone(), self.events.clone());
         if let Err(error) = load_aside(source, generation, self.shards.len(), events) {
             self.abort_reload(&format!("no thread could be started to load the configuration: {error}"));
@@ -74,13 +88,19 @@ impl Supervisor {
     /// Takes a loaded configuration into its first phase, or says why not.
     pub(super) fn take_loaded(&mut self, loaded: Loaded) {
         let Loaded { generation, diagnostics, build } = loaded;
+        let waits = |reload: &Reload| reload.generation == generation && reload.phase == Phase::Loading;
+        let wanted = self.reload.as_ref().is_some_and(waits);
+        if !wanted && self.generation > 0 {
+            // Given up meanwhile, for a drain for example.
+            return;
+        }
         if !diagnostics.is_empty() {
             let texts: String =
                 diagnostics.iter().map(|diagnostic| render::text(diagnostic, Colour::Plain)).collect();
             tracing::warn!("the configuration has problems:\n{texts}");
         }
         let Some(build) = build else {
-            return self.abort_reload("the configuration has errors");
+            return self.abort_reload(&told(&diagnostics));
         };
         if let Err(error) = self.prepare(generation, build) {
             self.abort_reload(&error);
@@ -90,27 +110,26 @@ impl Supervisor {
     fn prepare(&mut self, generation: u64, build: Build) -> Result<(), String> {
         let Build { process, listeners, tables } = build;
         let shards = self.shards.len();
-        let mut reload = Reload::new(generation, Phase::Preparing { ready: 0 });
+        let begun = self.reload.as_ref().map_or(0, |reload| reload.begun);
+        let mut reload = Reload::new(generation, begun, Phase::Preparing { ready: 0 });
         let mut sockets: Vec<Vec<BoundListener>> = (0..shards).map(|_| Vec::new()).collect();
         for spec in &listeners {
             if self.listening.contains_key(&spec.key) {
                 continue;
             }
-            let group = bind_group(&spec.key, spec.freebind, shards)?;
+            let group = bind_group(&spec.key, spec.freebind, shards, self.has_port(spec.key.port))?;
             reload.opened.insert(spec.key.clone(), group.address);
             for (shard, socket) in sockets.iter_mut().zip(group.sockets) {
                 shard.push(BoundListener { key: spec.key.clone(), socket });
             }
         }
-        if (process.cores != self.process.cores || process.driver != self.process.driver)
-            && self.generation > 0
-        {
+        let fixed = |process: &Process| (process.cores.clone(), process.driver, process.status_file.clone());
+        if fixed(&process) != fixed(&self.process) && self.generation > 0 {
             tracing::warn!(
-                "[process] cores and driver are fixed while the process lives: restart to change them"
+                "[process] cores, driver and status_file are fixed while the process lives: restart to change them"
             );
         }
-        self.limits.set(&process);
-        self.process = process;
+        reload.process = Some(process);
         reload.specs = listeners;
         self.reload = Some(reload);
         for ((shard, table), sockets) in self.shards.iter().zip(tables).zip(sockets) {
@@ -151,24 +170,78 @@ impl Supervisor {
     }
 
     fn finish(&mut self, reload: Reload) {
-        let Reload { generation, specs, opened, failures, .. } = reload;
+        let Reload { generation, begun, process, specs, opened, failures, .. } = reload;
         self.generation = generation;
+        if let Some(process) = process {
+            self.take_process(process);
+        }
         self.listening.extend(opened);
-        self.listening.retain(|key, _| specs.iter().any(|spec| spec.key == *key));
+        let now = Instant::now();
+        self.closing_ports.retain(|_, until| *until > now);
+        let Self { listening, closing_ports, .. } = self;
+        listening.retain(|key, address| {
+            let stays = specs.iter().any(|spec| spec.key == *key);
+            if !stays {
+                closing_ports.insert(address.port(), now + PORT_CLOSE_TIMEOUT);
+            }
+            stays
+        });
         self.specs = specs;
-        for failure in failures {
+        for failure in &failures {
             tracing::error!("{failure}");
         }
         if generation > 1 {
             tracing::info!(generation, "reloaded");
         }
+        let error = format!("generation {generation} is effective, but: {}", failures.join("; "));
+        self.reloads.finish(begun, (!failures.is_empty()).then_some(error));
         self.next_reload();
+    }
+
+    /// Caps and the drain's time hold from the commit on; before, the old generation may stay.
+    fn take_process(&mut self, process: Process) {
+        self.limits.set(&process);
+        let status_file = self.process.status_file.take();
+        self.process = Process { status_file, ..process };
+    }
+
+    /// Whether a port is, or was a moment ago, one of ours.
+    fn has_port(&self, port: u16) -> bool {
+        self.listening.values().any(|address| address.port() == port)
+            || self.closing_ports.get(&port).is_some_and(|until| *until > Instant::now())
+    }
+
+    /// The time of a phase is up. Before the commit that ends the reload. After it the new generation is in every
+    /// mailbox and will be taken: the reload counts, with a reserve.
+    pub(super) fn reload_overdue(&mut self) {
+        let committing = |reload: &mut Reload| matches!(reload.phase, Phase::Committing { .. });
+        if let Some(mut reload) = self.reload.take_if(committing) {
+            reload.failures.push("a shard has not taken it over yet".into());
+            self.finish(reload);
+        } else {
+            self.abort_reload("a shard did not answer in time");
+        }
+    }
+
+    /// A drain ends a reload that has not come to its commit: it could open listeners behind the drain's back.
+    pub(super) fn drop_reload(&mut self) {
+        self.reload_again = false;
+        let committing = |reload: &Reload| matches!(reload.phase, Phase::Committing { .. });
+        if self.reload.as_ref().is_some_and(|reload| !committing(reload)) {
+            self.abort_reload("the process is draining");
+        }
     }
 
     /// Gives a reload up; the generation before stays.
     pub(super) fn abort_reload(&mut self, reason: &str) {
-        let generation = self.reload.take().map_or(self.generation + 1, |reload| reload.generation);
+        let (generation, begun) = match self.reload.take() {
+            Some(reload) => (reload.generation, reload.begun),
+            None => (self.generation + 1, self.reloads.requests),
+        };
+        self.reloads.finish(begun, Some(reason.to_owned()));
         self.tell_all(|| ShardCommand::Abort { generation });
+        // Problems of the configuration are in the log already.
+        let reason = reason.lines().next().unwrap_or_default();
         tracing::error!(generation, effective = self.generation, "not reloaded: {reason}");
         self.next_reload();
     }
@@ -177,5 +250,22 @@ impl Supervisor {
         if std::mem::take(&mut self.reload_again) {
             self.request_reload();
         }
+        if self.generation > 0 {
+            self.update_status_file();
+        }
     }
+}
+
+/// The first errors of a configuration, for whoever asked for the reload.
+fn told(diagnostics: &[Diagnostic]) -> String {
+    let errors = || diagnostics.iter().filter(|diagnostic| diagnostic.severity == Severity::Error);
+    let mut text = String::from("the configuration has errors");
+    for diagnostic in errors().take(PROBLEMS_TOLD_MAX) {
+        text.push('\n');
+        text.push_str(&render::text(diagnostic, Colour::Plain));
+    }
+    if let more @ 1.. = errors().count().saturating_sub(PROBLEMS_TOLD_MAX) {
+        text.push_str(&format!("\n{more} more errors are in the log"));
+    }
+    text
 }

@@ -3,13 +3,14 @@
 //! The steps cover what real and hostile servers do: answer in pieces, early, late or never, close or reset at any
 //! point, half-close, send bytes nobody asked for. A panic in a script fails the test when the backend is dropped.
 
+use std::fs;
 use std::io::{ErrorKind, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use socket2::SockRef;
 
@@ -120,6 +121,17 @@ impl Backend {
     /// Waits until the scripts of `count` connections ended.
     pub(crate) fn wait_ended(&self, count: usize) {
         self.seen.wait("connections of a backend to end", |seen| seen.ended >= count);
+    }
+
+    /// Waits until no peer believes itself connected to this backend: a FIN that was sent may still be on its way in
+    /// the kernel.
+    pub(crate) fn wait_unconnected(&self) {
+        let remote = format!(":{:04X} 01 ", self.address.port());
+        let deadline = Instant::now() + DEADLINE;
+        while fs::read_to_string("/proc/net/tcp").unwrap().contains(&remote) {
+            assert!(Instant::now() < deadline, "somebody stays connected to {}", self.address);
+            thread::yield_now();
+        }
     }
 
     /// Waits until `count` requests arrived.

@@ -3,7 +3,7 @@
 use std::env;
 use std::io::{BufRead, BufReader, Read};
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::Arc;
 use std::thread;
@@ -123,6 +123,21 @@ impl Gateway {
         let stdout = self.stdout();
         assert!(stdout.iter().any(|line| line.starts_with(wanted)), "ended before it was ready: {stdout:#?}");
         self.listening = stdout.iter().filter_map(|line| parse_listening(line)).collect();
+    }
+
+    /// The process's id.
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Waits until the lines on standard output are as `wanted` says.
+    pub(crate) fn wait_stdout(&self, what: &str, wanted: impl Fn(&[String]) -> bool) {
+        self.output.wait(what, |output| wanted(&output.stdout));
+    }
+
+    /// The directory of its configuration.
+    pub(crate) fn directory(&self) -> &Path {
+        self.directory.path()
     }
 
     /// Every `listening` line.

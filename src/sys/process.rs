@@ -1,0 +1,53 @@
+//! Other processes of this host: sending a signal, and telling a process from a later one with the same id.
+
+use std::fs;
+use std::io;
+
+/// Sends a signal to the process `pid`.
+///
+/// # Errors
+/// The system's: no such process, or not ours.
+pub fn send_signal(pid: u32, signal: i32) -> io::Result<()> {
+    // 0 and negative ids mean groups of processes.
+    let pid = i32::try_from(pid).ok().filter(|pid| *pid > 0).ok_or(io::ErrorKind::InvalidInput)?;
+    // SAFETY: a plain system call on two numbers.
+    if unsafe { libc::kill(pid, signal) } == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// When a process started, in clock ticks since the host's boot (proc(5), field 22 of `/proc/PID/stat`).
+///
+/// # Errors
+/// When there is no such process.
+pub fn start_ticks(pid: u32) -> io::Result<u64> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;
+    parse_start_ticks(&stat).ok_or_else(|| io::ErrorKind::InvalidData.into())
+}
+
+/// The command's name, field 2, stands in brackets and may hold anything: fields are counted from its end.
+fn parse_start_ticks(stat: &str) -> Option<u64> {
+    let (_, fields) = stat.rsplit_once(')')?;
+    fields.split_ascii_whitespace().nth(19)?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+
+    use super::*;
+
+    #[test]
+    fn reads_the_start_behind_any_name() {
+        let line = "7 (a) b) c) S 1 7 7 0 -1 4194560 1 2 3 4 5 6 7 8 20 0 9 0 123456 1 2";
+        assert_eq!(parse_start_ticks(line), Some(123_456));
+        assert_eq!(parse_start_ticks("7 (a"), None);
+        assert!(start_ticks(std::process::id()).unwrap() > 0);
+    }
+
+    #[test]
+    fn never_signals_a_group() {
+        for pid in [0, u32::MAX, 1 << 31] {
+            assert_eq!(send_signal(pid, 0).unwrap_err().kind(), io::ErrorKind::InvalidInput);
+        }
+        send_signal(std::process::id(), 0).unwrap();
+    }
+}
