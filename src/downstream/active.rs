@@ -188,7 +188,13 @@ impl Connection<'_> {
             self.fresh = false;
             let (result, input) = session.socket.read(std::mem::take(&mut self.input)).await;
             self.input = input;
-            return if matches!(result, Ok(1..)) { Received::Bytes } else { Received::End };
+            return if matches!(result, Ok(1..)) {
+                // It bounded the wait for these bytes; left armed, it would end a long exchange's connection.
+                session.timer.disarm();
+                Received::Bytes
+            } else {
+                Received::End
+            };
         }
         if !partial && !session.hot.get() {
             return if self.flush().await.is_ok() { Received::Nothing } else { Received::End };
@@ -207,7 +213,11 @@ impl Connection<'_> {
                 return Ok(());
             }
             let (socket, stats) = (&session.socket, &session.shard.stats);
-            send(socket, &self.write_timer, stats, &mut self.output, self.timeouts.write_gap).await
+            let sent =
+                send(socket, &self.write_timer, stats, &mut self.output, self.timeouts.write_gap).await;
+            // Nobody may need it for as long as the connection stays hot.
+            self.output = Buffer::default();
+            sent
         };
         let (sent, (result, input)) = monoio::join!(write, read);
         self.input = input;
@@ -239,10 +249,9 @@ impl Connection<'_> {
     fn refuse(&mut self, reply: LocalReply) -> AfterRequest {
         let terms = ResponseTerms { version: Version::Http11, method: Method::Get, close: true };
         let mut sink = Http1ResponseSink::new(
+            &self.session.shard,
             &self.session.socket,
             &self.write_timer,
-            &self.session.shard.stats,
-            &self.session.shard.date,
             &mut self.output,
             self.timeouts.write_gap,
             terms,
@@ -261,6 +270,9 @@ impl Connection<'_> {
         if !self.input.is_empty() && self.output.len() >= Class::Small.bytes() && self.flush().await.is_err()
         {
             return AfterRequest::Drop;
+        }
+        if self.output.is_placeholder() {
+            self.output = Buffer::new(Class::Small);
         }
         let Scratch { request: head, response, path } = &mut self.scratch;
         let client = Client { peer: session.peer.ip(), tls: false };
@@ -282,10 +294,9 @@ impl Connection<'_> {
             chunk_limits(self.limits.head_bytes_max, self.limits.headers_max),
         );
         let mut sink = Http1ResponseSink::new(
+            shard,
             &session.socket,
             &self.write_timer,
-            &shard.stats,
-            &shard.date,
             &mut self.output,
             self.timeouts.write_gap,
             terms,

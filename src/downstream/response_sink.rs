@@ -1,14 +1,15 @@
 //! Responses to an HTTP/1 client: framing for its version, queued in one buffer, sent in as few pieces as possible.
 
-use std::cell::RefCell;
 use std::net::Shutdown;
 use std::time::Duration;
 
+use crate::gateway::bulk::End;
 use crate::gateway::stream::{ResponseSink, SinkClosed};
 use crate::http1::chunked::{write_chunk_head, write_last_chunk};
-use crate::http1::reply::{DateCache, write_reply};
+use crate::http1::reply::write_reply;
 use crate::http1::rewrite::{ResponseFacts, write_response};
 use crate::message::{BodyLength, Method, ResponseHead, Version};
+use crate::shard::Shard;
 use crate::shard::deadlines::{OnDue, Timer};
 use crate::shard::stats::Stats;
 use crate::sys::buffer::{Buffer, Class};
@@ -27,10 +28,9 @@ pub struct ResponseTerms {
 
 /// The response side of one request.
 pub struct Http1ResponseSink<'s> {
+    shard: &'s Shard,
     socket: &'s Socket,
     timer: &'s Timer,
-    stats: &'s Stats,
-    date: &'s RefCell<DateCache>,
     output: &'s mut Buffer,
     write_gap: Duration,
     terms: ResponseTerms,
@@ -40,26 +40,26 @@ pub struct Http1ResponseSink<'s> {
 
 impl<'s> Http1ResponseSink<'s> {
     /// A sink that queues in `output`.
-    #[allow(
-        clippy::too_many_arguments,
-        reason = "they are the parts of a session that the body does not use"
-    )]
     pub fn new(
+        shard: &'s Shard,
         socket: &'s Socket,
         timer: &'s Timer,
-        stats: &'s Stats,
-        date: &'s RefCell<DateCache>,
         output: &'s mut Buffer,
         write_gap: Duration,
         terms: ResponseTerms,
     ) -> Self {
-        Self { socket, timer, stats, date, output, write_gap, terms, framing: BodyLength::None, cut: false }
+        Self { shard, socket, timer, output, write_gap, terms, framing: BodyLength::None, cut: false }
     }
 
     /// Whether the connection must end after this response.
     #[must_use]
     pub fn closes(&self) -> bool {
         self.terms.close || self.cut
+    }
+
+    /// A drain that began while the endpoint was still thinking makes this response the connection's last, too.
+    fn settle_close(&mut self) {
+        self.terms.close |= self.shard.is_draining();
     }
 }
 
@@ -85,6 +85,9 @@ pub async fn send(
     }
     if timer.fired() {
         stats.timeout_write_gap.add();
+        // What the kernel still holds for this client would stay there for minutes, and a FIN behind it would make a
+        // close-delimited response look whole.
+        socket.reset_on_close();
     }
     socket.shutdown(Shutdown::Both);
     Err(SinkClosed)
@@ -104,6 +107,7 @@ impl ResponseSink for Http1ResponseSink<'_> {
     }
 
     fn head(&mut self, head: &ResponseHead, bytes: &[u8], body: BodyLength) {
+        self.settle_close();
         self.framing = match body {
             // HTTP/1.0 has no chunks: the end of the connection is the end of the content.
             BodyLength::Chunked | BodyLength::UntilClose if self.terms.version == Version::Http10 => {
@@ -149,8 +153,9 @@ impl ResponseSink for Http1ResponseSink<'_> {
     }
 
     fn reply(&mut self, status: u16, reason: &'static str) {
+        self.settle_close();
         let terms = self.terms;
-        let date = self.date.borrow();
+        let date = self.shard.date.borrow();
         self.output.append_with(|out| {
             write_reply(
                 out,
@@ -176,10 +181,16 @@ impl ResponseSink for Http1ResponseSink<'_> {
         if self.output.is_empty() {
             return Ok(());
         }
-        send(self.socket, self.timer, self.stats, self.output, self.write_gap).await
+        send(self.socket, self.timer, &self.shard.stats, self.output, self.write_gap).await
     }
 
-    fn queued(&self) -> usize {
-        self.output.len()
+    fn plain(&self) -> Option<End<'_>> {
+        let raw = matches!(self.framing, BodyLength::Known(_));
+        raw.then_some(End {
+            socket: self.socket,
+            timer: self.timer,
+            gap: self.write_gap,
+            on_due: OnDue::ShutBoth,
+        })
     }
 }

@@ -11,9 +11,9 @@ use std::rc::Rc;
 use super::accept::Listener;
 use super::active::{Next, active};
 use crate::config::model::{Limits, Timeouts};
-use crate::shard::Shard;
 use crate::shard::deadlines::{OnDue, Timer};
 use crate::shard::process::ConnectionPlace;
+use crate::shard::{FRESH_DRAIN, Shard};
 use crate::sys::socket::Socket;
 
 /// A client connection. The timer stands before the socket: it must go first.
@@ -70,9 +70,11 @@ pub async fn serve(session: Session) {
     loop {
         let first = session.served.get() == 0;
         let Some(timeouts) = timeouts_of(&session) else { return };
-        // A drain closes idle connections, but not one whose first request may be under way.
+        // A drain closes idle connections at once, and soon one whose first request may be under way.
         if first {
-            session.timer.arm(timeouts.header, OnDue::ShutRead);
+            let draining = session.shard.is_draining();
+            let timeout = if draining { timeouts.header.min(FRESH_DRAIN) } else { timeouts.header };
+            session.timer.arm(timeout, OnDue::CloseFresh);
         } else {
             session.timer.arm(timeouts.keep_alive, OnDue::CloseIdle);
         }
@@ -84,7 +86,7 @@ pub async fn serve(session: Session) {
             return;
         }
         // A wait below two sweeps: the next one is worth a buffer.
-        session.hot.set(session.shard.deadlines.now_ms() - since <= 100);
+        session.hot.set(session.shard.deadlines.now_ms() - since <= 40);
         match Box::pin(active(&session)).await {
             Next::Idle => {}
             Next::Closed => return,

@@ -16,7 +16,7 @@ use monoio::io::{CancelHandle, Canceller};
 use crate::sys::socket::shutdown_fd;
 
 /// Time between two sweeps.
-pub const SWEEP: Duration = Duration::from_millis(50);
+pub const SWEEP: Duration = Duration::from_millis(20);
 
 /// Unit of the list: coarse enough for `u32` to last 497 days.
 const TICK_MS: u128 = 10;
@@ -26,6 +26,8 @@ const TICK_MS: u128 = 10;
 pub enum OnDue {
     /// Cancels a read started with [`Timer::cancel_handle`]; the socket stays usable.
     CancelRead,
+    /// Shuts down receiving of a connection that has not sent a byte yet; a drain brings the time forward.
+    CloseFresh,
     /// Shuts down receiving of a connection without a request under way; a drain does the same at once.
     CloseIdle,
     /// Shuts down both directions: reads end, writes and connects fail.
@@ -104,6 +106,18 @@ impl Deadlines {
         }
     }
 
+    /// Makes every armed timer that would act as `on_due` says due after `timeout` at the latest.
+    pub fn hasten(&self, on_due: OnDue, timeout: Duration) {
+        let latest = self.now.get() + ticks(timeout);
+        let mut lists = self.lists.borrow_mut();
+        let Lists { due, entries, .. } = &mut *lists;
+        for (due, entry) in due.iter_mut().zip(entries) {
+            if *due > latest && entry.on_due == on_due {
+                *due = latest;
+            }
+        }
+    }
+
     /// Advances the clock and fires what is due. Returns how many fired.
     pub fn sweep(&self) -> usize {
         let now = (self.started.elapsed().as_millis() / TICK_MS) as u32 + 1;
@@ -128,9 +142,16 @@ impl Entry {
         match self.on_due {
             OnDue::CancelRead => self.canceller = self.canceller.take().map(Canceller::cancel),
             OnDue::ShutBoth => shutdown_fd(self.fd, Shutdown::Both),
-            OnDue::CloseIdle | OnDue::ShutRead => shutdown_fd(self.fd, Shutdown::Read),
+            OnDue::CloseFresh | OnDue::CloseIdle | OnDue::ShutRead => shutdown_fd(self.fd, Shutdown::Read),
         }
     }
+}
+
+/// `timeout` in ticks from the last sweep on. One tick more: the clock may be almost a sweep behind, and a timer never
+/// fires early.
+fn ticks(timeout: Duration) -> u32 {
+    let behind = SWEEP.as_millis() / TICK_MS + 1;
+    (timeout.as_millis() / TICK_MS + behind).min(u128::from(u32::MAX / 2)) as u32
 }
 
 /// One timer; disarmed and freed when dropped.
@@ -143,9 +164,7 @@ impl Timer {
     /// Starts or restarts the timer: due after `timeout`.
     #[inline]
     pub fn arm(&self, timeout: Duration, on_due: OnDue) {
-        // One tick more: the clock may be almost a sweep behind, and a timer never fires early.
-        let behind = SWEEP.as_millis() / TICK_MS + 1;
-        let ticks = (timeout.as_millis() / TICK_MS + behind).min(u128::from(u32::MAX / 2)) as u32;
+        let ticks = ticks(timeout);
         let mut lists = self.deadlines.lists.borrow_mut();
         lists.due[self.index as usize] = self.deadlines.now.get() + ticks;
         let entry = &mut lists.entries[self.index as usize];

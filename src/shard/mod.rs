@@ -32,6 +32,11 @@ use crate::http1::reply::DateCache;
 use crate::supervisor::event::{Event, EventSender};
 use crate::sys::buffer;
 use crate::sys::ring;
+use crate::sys::splice::Pipe;
+
+/// How long a drain waits for the first byte of a connection that was opened and says nothing: enough for a request
+/// on its way, too short for a connection that was opened in advance to hold the end up.
+pub const FRESH_DRAIN: Duration = Duration::from_secs(1);
 
 /// What a shard is started with.
 pub struct ShardStart {
@@ -69,6 +74,8 @@ pub struct Shard {
     pub listeners: Listeners,
     /// Fairness between tasks, on epoll.
     pub turns: Turns,
+    /// Empty pipes for large bodies.
+    pub pipes: RefCell<Vec<Pipe>>,
     /// Allocations for active sessions.
     pub scratch: RefCell<Vec<Scratch>>,
     installed: RefCell<Option<Rc<Installed>>>,
@@ -148,6 +155,7 @@ impl Shard {
             random: Random::from_os(),
             listeners: Listeners::default(),
             turns: Turns::default(),
+            pipes: RefCell::default(),
             scratch: RefCell::default(),
             installed: RefCell::default(),
             endpoints: RefCell::default(),
@@ -239,6 +247,7 @@ impl Shard {
         }
         self.listeners.close_all();
         self.deadlines.fire_all(OnDue::CloseIdle);
+        self.deadlines.hasten(OnDue::CloseFresh, FRESH_DRAIN);
         let shard = Rc::clone(self);
         monoio::spawn(async move {
             monoio::time::sleep(deadline).await;
