@@ -6,7 +6,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::pressure::{Dump, Plain, assert_takes};
-use crate::support::{Backend, Client, Conn, Driver, Gate, Gateway, config};
+use crate::support::{Backend, Client, Conn, DEADLINE, Driver, Gate, Gateway, config};
 
 /// Answers each request once the gate is open.
 fn gated(gate: &Gate) -> Backend {
@@ -47,6 +47,12 @@ fn open_tunnel(gateway: &Gateway) -> Client {
 fn drain(gateway: &Gateway, signal: &str) {
     gateway.signal(signal);
     gateway.wait_stderr("draining");
+    // A shard drains before it closes its listeners: once nobody listens, all of them do.
+    let deadline = Instant::now() + DEADLINE;
+    while TcpStream::connect(gateway.address()).is_ok() {
+        assert!(Instant::now() < deadline, "still listening");
+        thread::yield_now();
+    }
 }
 
 both_drivers! {
@@ -163,8 +169,7 @@ both_drivers! {
             let mut late = gateway.connect();
             Dump::wait(&gateway, "two sessions", |dump| dump.sum("sessions_open") == 2);
             let started = Instant::now();
-            gateway.signal("TERM");
-            gateway.wait_stderr("draining");
+            drain(&gateway, "TERM");
             late.send("GET / HTTP/1.1\r\nHost: a.test\r\n\r\n");
             let response = late.response("GET");
             assert!(response.text() == "ok" && response.headers.lists("connection", "close"), "{response:?}");

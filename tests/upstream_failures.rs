@@ -251,8 +251,7 @@ both_drivers! {
         let mut client = gateway.connect();
         for number in 1..6 {
             assert_eq!(client.post("/", b"x").text(), "x");
-            backend.wait_ended(number);
-            backend.wait_unconnected();
+            backend.wait_ends_seen(number);
         }
         assert_eq!(backend.requests().len(), 5);
     }

@@ -3,18 +3,18 @@
 //! The steps cover what real and hostile servers do: answer in pieces, early, late or never, close or reset at any
 //! point, half-close, send bytes nobody asked for. A panic in a script fails the test when the backend is dropped.
 
-use std::fs;
 use std::io::{ErrorKind, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use socket2::SockRef;
 
 use super::DEADLINE;
+use super::kernel;
 use super::sync::Watched;
 use super::wire::{Failure, Framing, Reader, Request};
 
@@ -24,6 +24,8 @@ struct Seen {
     requests: Vec<Request>,
     accepted: usize,
     ended: usize,
+    /// The gateway's end, by connection.
+    peers: Vec<SocketAddr>,
     bytes: u64,
     failures: Vec<String>,
     /// By connection; for stopping, given up when a script ends.
@@ -51,12 +53,13 @@ impl Backend {
             move || {
                 let mut threads = Vec::new();
                 loop {
-                    let (stream, _) = listener.accept().unwrap();
+                    let (stream, peer) = listener.accept().unwrap();
                     if stopping.load(Ordering::SeqCst) {
                         return threads;
                     }
                     let number = seen.update(|seen| {
                         seen.accepted += 1;
+                        seen.peers.push(peer);
                         seen.streams.push(Some(stream.try_clone().unwrap()));
                         seen.accepted - 1
                     });
@@ -123,14 +126,11 @@ impl Backend {
         self.seen.wait("connections of a backend to end", |seen| seen.ended >= count);
     }
 
-    /// Waits until no peer believes itself connected to this backend: a FIN that was sent may still be on its way in
-    /// the kernel.
-    pub(crate) fn wait_unconnected(&self) {
-        let remote = format!(":{:04X} 01 ", self.address.port());
-        let deadline = Instant::now() + DEADLINE;
-        while fs::read_to_string("/proc/net/tcp").unwrap().contains(&remote) {
-            assert!(Instant::now() < deadline, "somebody stays connected to {}", self.address);
-            thread::yield_now();
+    /// Waits until the first `count` connections ended and the gateway's kernel knows it.
+    pub(crate) fn wait_ends_seen(&self, count: usize) {
+        self.wait_ended(count);
+        for peer in self.seen.read(|seen| seen.peers[..count].to_vec()) {
+            kernel::wait_end(self.address, peer);
         }
     }
 
@@ -270,6 +270,12 @@ impl Conn {
     /// Sends bytes; panics when the gateway does not take them.
     pub(crate) fn send(&mut self, bytes: impl AsRef<[u8]>) {
         self.try_send(bytes.as_ref()).unwrap_or_else(|kind| panic!("send: {kind}"));
+    }
+
+    /// Sends bytes to a connection that the gateway does not read from, and waits until they lie there.
+    pub(crate) fn send_unread(&mut self, bytes: impl AsRef<[u8]>) {
+        self.send(bytes);
+        kernel::wait_arrival(self.stream.local_addr().unwrap(), self.stream.peer_addr().unwrap());
     }
 
     /// Sends bytes, which the gateway may refuse by closing.
