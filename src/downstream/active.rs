@@ -55,8 +55,6 @@ struct Connection<'s> {
     output: Buffer,
     scratch: Scratch,
     scan: Scan,
-    /// The socket is known to be readable.
-    fresh: bool,
     limits: Limits,
     timeouts: Timeouts,
 }
@@ -98,7 +96,6 @@ pub(super) async fn active(session: &Session) -> Next {
         output: Buffer::new(Class::Small),
         scratch: shard.take_scratch(),
         scan: Scan::default(),
-        fresh: true,
         limits: gateway.limits.clone(),
         timeouts: gateway.timeouts.clone(),
     };
@@ -184,8 +181,7 @@ impl Connection<'_> {
     /// Sends what is queued and, together with it, reads on.
     async fn receive(&mut self, partial: bool) -> Received {
         let session = self.session;
-        if self.fresh {
-            self.fresh = false;
+        if session.readable.take() {
             let (result, input) = session.socket.read(std::mem::take(&mut self.input)).await;
             self.input = input;
             return if matches!(result, Ok(1..)) {

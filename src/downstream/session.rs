@@ -24,7 +24,10 @@ pub struct Session {
     pub(super) listener: Rc<Listener>,
     pub(super) peer: SocketAddr,
     pub(super) served: Cell<u32>,
+    /// The next request is expected soon enough to wait for it with a buffer.
     pub(super) hot: Cell<bool>,
+    /// Bytes, or the end, are known to wait in the socket.
+    pub(super) readable: Cell<bool>,
     _place: ConnectionPlace,
 }
 
@@ -47,6 +50,7 @@ impl Session {
             peer: SocketAddr::new(peer.ip().to_canonical(), peer.port()),
             served: Cell::new(0),
             hot: Cell::new(true),
+            readable: Cell::new(false),
             _place: place,
         }
     }
@@ -65,9 +69,9 @@ impl Drop for Session {
     }
 }
 
-/// Serves a connection to its end.
+/// Serves a connection to its end. A new one is expected to speak at once, so it starts out active.
 pub async fn serve(session: Session) {
-    loop {
+    while let Next::Idle = Box::pin(active(&session)).await {
         let first = session.served.get() == 0;
         let Some(timeouts) = timeouts_of(&session) else { return };
         // A drain closes idle connections at once, and soon one whose first request may be under way.
@@ -87,10 +91,7 @@ pub async fn serve(session: Session) {
         }
         // A wait below two sweeps: the next one is worth a buffer.
         session.hot.set(session.shard.deadlines.now_ms() - since <= 40);
-        match Box::pin(active(&session)).await {
-            Next::Idle => {}
-            Next::Closed => return,
-        }
+        session.readable.set(true);
     }
 }
 
