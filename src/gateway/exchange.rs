@@ -62,7 +62,10 @@ pub async fn run<B: RequestBody, S: ResponseSink>(
     let mut failure = LocalReply { status: 503, reason: "no_endpoint" };
     let mut endpoint_again = None;
     loop {
-        let picked = endpoint_again.take().or_else(|| settings.rotor.pick(&tried));
+        // An endpoint that just could not be reached is not dialled again at once: a dead one would cost a client the
+        // time of several dials.
+        let fresh = || settings.rotor.pick(&tried).filter(|index| !tried.contains(*index));
+        let picked = endpoint_again.take().or_else(fresh);
         let Some((index, endpoint)) = picked.and_then(|index| Some((index, endpoints.get(index)?))) else {
             return reply(shard, sink, failure, attempt.has_whole_body());
         };
