@@ -3,13 +3,14 @@
 //! # Path of a connection
 //!
 //! ```text
-//! downstream/listener -> downstream/accept -> downstream/session
-//!   -> http1/request (+ http1/framing, http1/target) -> gateway/select (table/*)
+//! downstream/listener -> downstream/accept -> downstream/session -> downstream/active
+//!   -> http1/request (+ http1/target) -> gateway/plan (table/*)
 //!   -> upstream/balance -> upstream/pool | upstream/connect
-//!   -> gateway/exchange -> http1/response -> http1/rewrite -> back to downstream/session
+//!   -> gateway/exchange -> gateway/attempt -> gateway/incoming (http1/response, http1/rewrite)
+//!   -> downstream/response_sink -> back to downstream/active, or gateway/tunnel after an upgrade
 //! ```
 //!
-//! Control path: `supervisor` -> `config/*` -> `table` -> `shard/mailbox` -> each shard.
+//! Control path: `supervisor` -> `config/*` -> `table` -> `supervisor/reload` -> `shard/mailbox` -> each shard.
 //!
 //! `http1`, `table`, `message` and `upstream/balance` are sans-I/O: they take slices and clocks and return
 //! decisions, and never import monoio.

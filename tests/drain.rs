@@ -6,7 +6,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::pressure::{Dump, Plain, assert_takes};
-use crate::support::{Backend, Client, Conn, Driver, Gate, Gateway, config};
+use crate::support::{Backend, Client, Conn, DEADLINE, Driver, Gate, Gateway, config};
 
 /// Answers each request once the gate is open.
 fn gated(gate: &Gate) -> Backend {
@@ -44,12 +44,15 @@ fn open_tunnel(gateway: &Gateway) -> Client {
     tunnel
 }
 
-/// Begins a drain; on return every shard knows of it.
 fn drain(gateway: &Gateway, signal: &str) {
     gateway.signal(signal);
     gateway.wait_stderr("draining");
-    // Shards take their commands in order: one that answers this has begun to drain.
-    Dump::of(gateway);
+    // A shard drains before it closes its listeners: once nobody listens, all of them do.
+    let deadline = Instant::now() + DEADLINE;
+    while TcpStream::connect(gateway.address()).is_ok() {
+        assert!(Instant::now() < deadline, "still listening");
+        thread::yield_now();
+    }
 }
 
 both_drivers! {
@@ -152,7 +155,7 @@ both_drivers! {
         thread::sleep(Duration::from_millis(300));
         assert_eq!(idle[0].get("a.test", "/").text(), "ok");
         let started = Instant::now();
-        gateway.signal("TERM");
+        drain(&gateway, "TERM");
         idle.iter_mut().for_each(Client::assert_closed);
         assert_eq!(gateway.wait_exit().code(), Some(0));
         assert!(started.elapsed() < Duration::from_secs(3), "{:?}", started.elapsed());
@@ -290,7 +293,7 @@ both_drivers! {
             })
             .collect();
         Dump::wait(&gateway, "traffic", |dump| dump.sum("requests") > 200);
-        gateway.signal("TERM");
+        drain(&gateway, "TERM");
         let served: u64 = clients.into_iter().map(|client| client.join().unwrap()).sum();
         assert!(served > 200);
         assert_eq!(gateway.wait_exit().code(), Some(0));

@@ -112,22 +112,33 @@ impl Playground {
     fn start(&self, step: &Step) -> Background {
         let mut child = self.shell(&step.command, true).stdout(Stdio::piped()).spawn().unwrap();
         let output = BufReader::new(child.stdout.take().unwrap());
-        let ready = Arc::new(Watched::<bool>::default());
+        let state = Arc::new(Watched::<State>::default());
         thread::spawn({
-            let ready = Arc::clone(&ready);
+            let state = Arc::clone(&state);
             move || {
                 for line in output.lines().map_while(Result::ok) {
                     println!("{line}");
                     if line.starts_with("ready") || line.starts_with("ringgate demo:") {
-                        ready.update(|ready| *ready = true);
+                        state.update(|state| *state = State::Ready);
                     }
                 }
+                state.update(|state| *state = State::Ended);
             }
         });
         let background = Background { child, command: step.command.clone() };
-        ready.wait(&format!("`{}` to be ready", step.command), |ready| *ready);
+        state.wait(&format!("`{}` to be ready", step.command), |state| *state != State::Starting);
+        state.read(|state| assert_eq!(*state, State::Ready, "README.md: {}", step.command));
         background
     }
+}
+
+/// How far a background command has come.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+enum State {
+    #[default]
+    Starting,
+    Ready,
+    Ended,
 }
 
 struct Background {

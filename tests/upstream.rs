@@ -164,7 +164,7 @@ both_drivers! {
                         "/idle" => {
                             conn.reply(200, "ok");
                             go.wait();
-                            conn.send(POISON);
+                            conn.send_unread(POISON);
                             done.open();
                         }
                         _ => conn.reply(200, "clean"),

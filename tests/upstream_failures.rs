@@ -67,6 +67,7 @@ const MALFORMED: &[(&[u8], &str)] = &[
     (b"this is not HTTP\r\n\r\n", "upstream_bad_status_line"),
     (b"HTTP/1.1 2x0 OK\r\n\r\n", "upstream_bad_status_line"),
     (b"HTTP/1.1 20 OK\r\n\r\n", "upstream_bad_status_line"),
+    (b"HTTP/1.1 d05 OK\r\n\r\n", "upstream_bad_status_line"),
     (b"HTTP/2.0 200 OK\r\n\r\n", "upstream_unsupported_version"),
     (b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nab", "upstream_bad_content_length"),
     (b"HTTP/1.1 200 OK\r\nContent-Length: -1\r\n\r\n", "upstream_bad_content_length"),
@@ -250,7 +251,7 @@ both_drivers! {
         let mut client = gateway.connect();
         for number in 1..6 {
             assert_eq!(client.post("/", b"x").text(), "x");
-            backend.wait_ended(number);
+            backend.wait_ends_seen(number);
         }
         assert_eq!(backend.requests().len(), 5);
     }

@@ -64,7 +64,7 @@ impl ShardArgs {
 }
 
 fn cores(text: &str) -> Result<Cores, String> {
-    parse_cores(text).map_err(|error| error.to_string())
+    parse_cores(text)
 }
 
 fn driver(text: &str) -> Result<Driver, String> {

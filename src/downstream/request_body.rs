@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::gateway::bulk::End;
 use crate::gateway::stream::{BodyError, RequestBody};
 use crate::http1::chunked::{ChunkEvent, ChunkLimits, Decoder, write_chunk_head, write_last_chunk};
 use crate::http1::refusal::Refusal;
@@ -139,15 +140,30 @@ impl RequestBody for Http1RequestBody<'_> {
         let buffer = std::mem::take(self.input);
         let (result, buffer) = self.socket.read(buffer).await;
         *self.input = buffer;
-        let fired = self.timer.fired();
         self.timer.disarm();
-        match result {
-            Ok(1..) => Ok(()),
-            _ if fired => {
-                self.stats.timeout_body_gap.add();
-                Err(BodyError::TimedOut)
+        if matches!(result, Ok(1..)) { Ok(()) } else { Err(self.fault()) }
+    }
+
+    fn plain(&self) -> Option<(End<'_>, u64)> {
+        match self.state {
+            State::Known(left) if self.input.is_empty() => {
+                let (socket, timer, gap) = (self.socket, self.timer, self.gap);
+                Some((End { socket, timer, gap, on_due: OnDue::ShutRead }, left))
             }
-            _ => Err(BodyError::Gone),
+            _ => None,
+        }
+    }
+
+    fn taken(&mut self) {
+        self.state = State::Done;
+    }
+
+    fn fault(&self) -> BodyError {
+        if self.timer.fired() {
+            self.stats.timeout_body_gap.add();
+            BodyError::TimedOut
+        } else {
+            BodyError::Gone
         }
     }
 }

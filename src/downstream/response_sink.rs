@@ -3,6 +3,7 @@
 use std::net::Shutdown;
 use std::time::Duration;
 
+use crate::gateway::bulk::End;
 use crate::gateway::stream::{ResponseSink, SinkClosed};
 use crate::http1::chunked::{write_chunk_head, write_last_chunk};
 use crate::http1::reply::write_reply;
@@ -183,7 +184,13 @@ impl ResponseSink for Http1ResponseSink<'_> {
         send(self.socket, self.timer, &self.shard.stats, self.output, self.write_gap).await
     }
 
-    fn queued(&self) -> usize {
-        self.output.len()
+    fn plain(&self) -> Option<End<'_>> {
+        let raw = matches!(self.framing, BodyLength::Known(_));
+        raw.then_some(End {
+            socket: self.socket,
+            timer: self.timer,
+            gap: self.write_gap,
+            on_due: OnDue::ShutBoth,
+        })
     }
 }

@@ -1,60 +1,33 @@
-//! One client connection: waits without a buffer, then serves requests for as long as they follow closely.
+//! One client connection over its whole life: waits without a buffer, is served by [`super::active`] while requests
+//! follow closely, and waits again.
 //!
-//! An idle session is a small task that holds a socket and a timer. When bytes come it borrows buffers and parsed-head
-//! scratch, all in one boxed future ([`active`]); the end of a response and the next request's arrival are submitted
-//! together while the connection is hot, and after [`HOT`] without a request everything goes back.
+//! An idle session is a small task that holds a socket and a timer; what it needs to serve a request lives in one boxed
+//! future.
 
 use std::cell::Cell;
 use std::net::{Shutdown, SocketAddr};
 use std::rc::Rc;
-use std::time::Duration;
 
 use super::accept::Listener;
-use super::linger::linger;
-use super::request_body::{Http1RequestBody, chunk_limits};
-use super::response_sink::{Http1ResponseSink, ResponseTerms, send};
+use super::active::{Next, active};
 use crate::config::model::{Limits, Timeouts};
-use crate::gateway::exchange::{self, Ended};
-use crate::gateway::plan::{self, Client, LocalReply};
-use crate::gateway::stream::{ResponseSink, SinkClosed};
-use crate::gateway::tunnel;
-use crate::http1::refusal::Refusal;
-use crate::http1::request::parse_request;
-use crate::http1::scan::{HeadLimits, Progress, Scan};
-use crate::message::{Method, RequestHead, Version};
 use crate::shard::deadlines::{OnDue, Timer};
 use crate::shard::process::ConnectionPlace;
-use crate::shard::turn::REQUEST_COST;
 use crate::shard::{FRESH_DRAIN, Shard};
-use crate::sys::buffer::{Buffer, Class};
 use crate::sys::socket::Socket;
-
-/// How long a connection keeps its buffers between requests. A sweep of the deadline list rounds it up.
-const HOT: Duration = Duration::from_millis(5);
-
-/// Heads kept by a shard for the next active sessions.
-const SCRATCH_KEPT_MAX: usize = 256;
-
-/// Allocations that one active session needs and the next reuses.
-#[derive(Default)]
-pub struct Scratch {
-    /// Request head.
-    pub request: RequestHead,
-    /// Response head.
-    pub response: crate::message::ResponseHead,
-    /// Normal form of a path that did not arrive in it.
-    pub path: Vec<u8>,
-}
 
 /// A client connection. The timer stands before the socket: it must go first.
 pub struct Session {
-    timer: Timer,
-    socket: Socket,
-    shard: Rc<Shard>,
-    listener: Rc<Listener>,
-    peer: SocketAddr,
-    served: Cell<u32>,
-    hot: Cell<bool>,
+    pub(super) timer: Timer,
+    pub(super) socket: Socket,
+    pub(super) shard: Rc<Shard>,
+    pub(super) listener: Rc<Listener>,
+    pub(super) peer: SocketAddr,
+    pub(super) served: Cell<u32>,
+    /// The next request is expected soon enough to wait for it with a buffer.
+    pub(super) hot: Cell<bool>,
+    /// Bytes, or the end, are known to wait in the socket.
+    pub(super) readable: Cell<bool>,
     _place: ConnectionPlace,
 }
 
@@ -77,12 +50,13 @@ impl Session {
             peer: SocketAddr::new(peer.ip().to_canonical(), peer.port()),
             served: Cell::new(0),
             hot: Cell::new(true),
+            readable: Cell::new(false),
             _place: place,
         }
     }
 
     /// Whether the connection is to end after the response under way, for reasons of ours.
-    fn is_ending(&self, limits: &Limits) -> bool {
+    pub(super) fn is_ending(&self, limits: &Limits) -> bool {
         self.shard.is_draining()
             || self.listener.is_closing()
             || self.served.get() >= limits.requests_per_connection_max
@@ -95,15 +69,9 @@ impl Drop for Session {
     }
 }
 
-/// What an active session turns into.
-enum Next {
-    Closed,
-    Idle,
-}
-
-/// Serves a connection to its end.
+/// Serves a connection to its end. A new one is expected to speak at once, so it starts out active.
 pub async fn serve(session: Session) {
-    loop {
+    while let Next::Idle = Box::pin(active(&session)).await {
         let first = session.served.get() == 0;
         let Some(timeouts) = timeouts_of(&session) else { return };
         // A drain closes idle connections at once, and soon one whose first request may be under way.
@@ -122,11 +90,8 @@ pub async fn serve(session: Session) {
             return;
         }
         // A wait below two sweeps: the next one is worth a buffer.
-        session.hot.set(session.shard.deadlines.now_ms() - since <= 100);
-        match Box::pin(active(&session)).await {
-            Next::Idle => {}
-            Next::Closed => return,
-        }
+        session.hot.set(session.shard.deadlines.now_ms() - since <= 40);
+        session.readable.set(true);
     }
 }
 
@@ -134,317 +99,4 @@ pub async fn serve(session: Session) {
 fn timeouts_of(session: &Session) -> Option<Timeouts> {
     let (installed, id) = session.listener.resolve(&session.shard)?;
     Some(installed.table().listener_gateway(id).timeouts.clone())
-}
-
-/// The state of an active session.
-struct Connection<'s> {
-    session: &'s Session,
-    write_timer: Timer,
-    input: Buffer,
-    output: Buffer,
-    scratch: Scratch,
-    scan: Scan,
-    /// The socket is known to be readable.
-    fresh: bool,
-    limits: Limits,
-    timeouts: Timeouts,
-}
-
-impl Drop for Connection<'_> {
-    fn drop(&mut self) {
-        self.session.shard.keep_scratch(std::mem::take(&mut self.scratch));
-    }
-}
-
-/// What reading a head came to.
-enum HeadRead {
-    /// In the scratch.
-    Complete,
-    Closed,
-    Idle,
-    Refused(LocalReply),
-}
-
-/// What the connection does after a request.
-enum AfterRequest {
-    /// The response is queued and the connection goes on.
-    Continue,
-    /// Nothing further is to be sent.
-    Drop,
-    /// The response is queued; flush, then close, lingering unless the client itself wanted the end.
-    Finish { linger: bool },
-}
-
-async fn active(session: &Session) -> Next {
-    let shard = &session.shard;
-    let Some((installed, id)) = session.listener.resolve(shard) else { return Next::Closed };
-    let gateway = installed.table().listener_gateway(id);
-    let mut connection = Connection {
-        session,
-        write_timer: shard.deadlines.timer(session.socket.fd()),
-        input: Buffer::new(Class::Small),
-        output: Buffer::new(Class::Small),
-        scratch: shard.take_scratch(),
-        scan: Scan::default(),
-        fresh: true,
-        limits: gateway.limits.clone(),
-        timeouts: gateway.timeouts.clone(),
-    };
-    drop(installed);
-    let next = connection.run().await;
-    session.timer.forget_canceller();
-    next
-}
-
-impl Connection<'_> {
-    async fn run(&mut self) -> Next {
-        loop {
-            let after = match self.read_head().await {
-                HeadRead::Complete => self.exchange().await,
-                HeadRead::Closed => return Next::Closed,
-                HeadRead::Idle => return Next::Idle,
-                HeadRead::Refused(reply) => {
-                    self.session.shard.stats.refusals.add();
-                    self.refuse(reply)
-                }
-            };
-            match after {
-                AfterRequest::Continue => self.session.shard.give_way(REQUEST_COST).await,
-                AfterRequest::Drop => return Next::Closed,
-                AfterRequest::Finish { linger } => {
-                    self.finish(linger).await;
-                    return Next::Closed;
-                }
-            }
-        }
-    }
-
-    /// Reads until a whole head is in the input. Sends what is queued before it waits.
-    async fn read_head(&mut self) -> HeadRead {
-        self.scan.reset();
-        let limits = HeadLimits {
-            head_bytes_max: self.limits.head_bytes_max as usize,
-            headers_max: self.limits.headers_max as usize,
-            target_bytes_max: self.limits.target_bytes_max as usize,
-        };
-        let mut head_timer_runs = false;
-        loop {
-            if !self.input.is_empty() {
-                match parse_request(self.input.filled(), &mut self.scan, &limits, &mut self.scratch.request) {
-                    Ok(Progress::Complete) => {
-                        if head_timer_runs {
-                            self.session.timer.disarm();
-                        }
-                        return HeadRead::Complete;
-                    }
-                    Ok(Progress::Incomplete) => {}
-                    Err(refusal) => return HeadRead::Refused(refusal.into()),
-                }
-                if !self.input.make_room(Class::Large.bytes()) {
-                    return HeadRead::Refused(Refusal::HeadTooLarge.into());
-                }
-            }
-            let partial = !self.input.is_empty();
-            if partial && !head_timer_runs {
-                // From the head's first bytes on, whatever trickles in later: a slow head has this long in all.
-                self.session.timer.arm(self.timeouts.header, OnDue::ShutRead);
-                head_timer_runs = true;
-            }
-            match self.receive(partial).await {
-                Received::Bytes => {}
-                Received::End if partial && self.session.timer.fired() => {
-                    self.session.shard.stats.timeout_header.add();
-                    return HeadRead::Refused(LocalReply { status: 408, reason: "header_timeout" });
-                }
-                Received::End => {
-                    if self.session.timer.fired() {
-                        let stats = &self.session.shard.stats;
-                        let first = self.session.served.get() == 0;
-                        if first { &stats.timeout_header } else { &stats.timeout_keep_alive }.add();
-                    }
-                    return HeadRead::Closed;
-                }
-                Received::Nothing => return HeadRead::Idle,
-            }
-        }
-    }
-
-    /// Sends what is queued and, together with it, reads on.
-    async fn receive(&mut self, partial: bool) -> Received {
-        let session = self.session;
-        if self.fresh {
-            self.fresh = false;
-            let (result, input) = session.socket.read(std::mem::take(&mut self.input)).await;
-            self.input = input;
-            return if matches!(result, Ok(1..)) {
-                // It bounded the wait for these bytes; left armed, it would end a long exchange's connection.
-                session.timer.disarm();
-                Received::Bytes
-            } else {
-                Received::End
-            };
-        }
-        if !partial && !session.hot.get() {
-            return if self.flush().await.is_ok() { Received::Nothing } else { Received::End };
-        }
-        self.input.compact();
-        let input = std::mem::take(&mut self.input);
-        let read = async {
-            if partial {
-                return session.socket.read(input).await;
-            }
-            session.timer.arm(HOT, OnDue::CancelRead);
-            session.socket.read_cancelable(input, session.timer.cancel_handle()).await
-        };
-        let write = async {
-            if self.output.is_empty() {
-                return Ok(());
-            }
-            let (socket, stats) = (&session.socket, &session.shard.stats);
-            send(socket, &self.write_timer, stats, &mut self.output, self.timeouts.write_gap).await
-        };
-        let (sent, (result, input)) = monoio::join!(write, read);
-        self.input = input;
-        match result {
-            _ if sent.is_err() => Received::End,
-            Ok(1..) => {
-                if !partial {
-                    session.timer.disarm();
-                }
-                Received::Bytes
-            }
-            Err(error) if error.raw_os_error() == Some(libc::ECANCELED) => {
-                session.hot.set(false);
-                Received::Nothing
-            }
-            _ => Received::End,
-        }
-    }
-
-    async fn flush(&mut self) -> Result<(), SinkClosed> {
-        if self.output.is_empty() {
-            return Ok(());
-        }
-        let (socket, stats) = (&self.session.socket, &self.session.shard.stats);
-        send(socket, &self.write_timer, stats, &mut self.output, self.timeouts.write_gap).await
-    }
-
-    /// Queues the answer to a request that could not be read to its end.
-    fn refuse(&mut self, reply: LocalReply) -> AfterRequest {
-        let terms = ResponseTerms { version: Version::Http11, method: Method::Get, close: true };
-        let mut sink = Http1ResponseSink::new(
-            &self.session.shard,
-            &self.session.socket,
-            &self.write_timer,
-            &mut self.output,
-            self.timeouts.write_gap,
-            terms,
-        );
-        sink.reply(reply.status, reply.reason);
-        AfterRequest::Finish { linger: true }
-    }
-
-    /// Serves the request whose head is in the scratch.
-    async fn exchange(&mut self) -> AfterRequest {
-        let session = self.session;
-        let shard = &session.shard;
-        shard.stats.requests.add();
-        session.served.set(session.served.get().saturating_add(1));
-        let Some((installed, listener)) = session.listener.resolve(shard) else { return AfterRequest::Drop };
-        if !self.input.is_empty() && self.output.len() >= Class::Small.bytes() && self.flush().await.is_err()
-        {
-            return AfterRequest::Drop;
-        }
-        let Scratch { request: head, response, path } = &mut self.scratch;
-        let client = Client { peer: session.peer.ip(), tls: false };
-        let planned = plan::plan(shard, &installed, listener, head, self.input.filled(), client, path);
-        let (client_closes, body) = (!head.keep_alive, head.body);
-        let terms = ResponseTerms {
-            version: head.version,
-            method: head.method,
-            close: client_closes || session.is_ending(&self.limits),
-        };
-        self.input.consume(head.head_len);
-        let mut body = Http1RequestBody::new(
-            &session.socket,
-            &session.timer,
-            &shard.stats,
-            &mut self.input,
-            body,
-            self.timeouts.body_gap,
-            chunk_limits(self.limits.head_bytes_max, self.limits.headers_max),
-        );
-        let mut sink = Http1ResponseSink::new(
-            shard,
-            &session.socket,
-            &self.write_timer,
-            &mut self.output,
-            self.timeouts.write_gap,
-            terms,
-        );
-        let ended = match planned {
-            Ok(plan) => exchange::run(shard, &installed, plan, &mut body, &mut sink, response).await,
-            Err(reply) => {
-                if !body.discard_buffered() {
-                    sink.close();
-                }
-                shard.stats.local_replies.add();
-                sink.reply(reply.status, reply.reason);
-                Ended::Complete
-            }
-        };
-        let whole = body.is_complete();
-        match ended {
-            Ended::Complete if sink.closes() || !whole => {
-                AfterRequest::Finish { linger: !whole || !client_closes }
-            }
-            Ended::Complete => AfterRequest::Continue,
-            Ended::Cut => AfterRequest::Finish { linger: false },
-            Ended::Gone => AfterRequest::Drop,
-            Ended::Upgraded { upstream, received } => {
-                drop(installed);
-                let early = std::mem::take(&mut self.input);
-                if self.flush().await.is_ok() {
-                    tunnel::relay(
-                        shard,
-                        &session.socket,
-                        &session.timer,
-                        early,
-                        *upstream,
-                        received,
-                        self.timeouts.tunnel_idle,
-                    )
-                    .await;
-                }
-                AfterRequest::Drop
-            }
-        }
-    }
-
-    async fn finish(&mut self, lingering: bool) {
-        if self.flush().await.is_ok() && lingering {
-            let session = self.session;
-            linger(&session.shard, &session.socket, &session.timer, self.timeouts.linger).await;
-        }
-    }
-}
-
-/// What came of waiting for bytes.
-enum Received {
-    Bytes,
-    End,
-    Nothing,
-}
-
-impl Shard {
-    fn take_scratch(&self) -> Scratch {
-        self.scratch.borrow_mut().pop().unwrap_or_default()
-    }
-
-    fn keep_scratch(&self, scratch: Scratch) {
-        let mut kept = self.scratch.borrow_mut();
-        if kept.len() < SCRATCH_KEPT_MAX {
-            kept.push(scratch);
-        }
-    }
 }

@@ -6,6 +6,7 @@
 
 use std::rc::Rc;
 
+use super::bulk::{self, BULK_BYTES_MIN, BulkError, End};
 use super::incoming::{Incoming, IncomingError, Progress};
 use super::plan::LocalReply;
 use super::race::beside;
@@ -185,6 +186,11 @@ impl<'c> Attempt<'c> {
                 self.outgoing.clear();
             }
             self.shard.give_way(cost).await;
+            if let Some(timer) = &timer
+                && self.splice(connection, timer, body).await?
+            {
+                break;
+            }
             body.fill().await?;
             self.body_whole = body.drain_into(&mut self.outgoing, self.framing)?;
         }
@@ -193,5 +199,37 @@ impl<'c> Attempt<'c> {
             connection.timer.arm(self.settings.first_byte_timeout, OnDue::ShutBoth);
         }
         Ok(())
+    }
+
+    /// Has the kernel move the rest of a large body. Returns whether that was the end of sending: the body is whole,
+    /// or the endpoint takes no more of it.
+    async fn splice<B: RequestBody>(
+        &mut self,
+        connection: &Connection,
+        timer: &Timer,
+        body: &mut B,
+    ) -> Result<bool, BodyError> {
+        let Some((from, left)) = body.plain().filter(|(_, left)| *left >= BULK_BYTES_MIN) else {
+            return Ok(false);
+        };
+        self.kept = false;
+        self.outgoing.clear();
+        let gap = self.settings.body_gap_timeout;
+        let to = End { socket: &connection.socket, timer, gap, on_due: OnDue::ShutBoth };
+        match bulk::relay(self.shard, from, to, left).await {
+            Ok(()) => {
+                body.taken();
+                self.body_whole = true;
+                Ok(true)
+            }
+            Err(BulkError::NoPipe) => Ok(false),
+            Err(BulkError::Destination) => {
+                if timer.fired() {
+                    self.shard.stats.timeout_upstream_body_gap.add();
+                }
+                Ok(true)
+            }
+            Err(BulkError::Source) => Err(body.fault()),
+        }
     }
 }

@@ -69,7 +69,7 @@ pub async fn run<B: RequestBody, S: ResponseSink>(
         let Some((index, endpoint)) = picked.and_then(|index| Some((index, endpoints.get(index)?))) else {
             return reply(shard, sink, failure, attempt.has_whole_body());
         };
-        let connection = match connect(shard, settings, endpoint, &mut attempt, &mut dials).await {
+        let connection = match connect(shard, settings, endpoint, &attempt, &mut dials).await {
             Ok(connection) => connection,
             Err(error) => {
                 let (status, reason) = error.reply();
@@ -115,7 +115,7 @@ async fn connect(
     shard: &Rc<Shard>,
     settings: &ClusterTable,
     endpoint: &Endpoint,
-    attempt: &mut Attempt<'_>,
+    attempt: &Attempt<'_>,
     dials: &mut usize,
 ) -> Result<Connection, DialError> {
     if !attempt.wants_fresh()

@@ -5,6 +5,7 @@ use std::cell::Cell;
 use std::net::Shutdown;
 
 use super::attempt::{AttemptError, Finished, upstream};
+use super::bulk::{self, BULK_BYTES_MIN, BulkError, End};
 use super::stream::ResponseSink;
 use crate::http1::chunked::ChunkLimits;
 use crate::http1::response::parse_response;
@@ -151,11 +152,44 @@ impl Incoming<'_> {
                     return Err(AttemptError::Cut);
                 }
             }
+            if body.known_left() >= BULK_BYTES_MIN && self.splice(sink, body.known_left()).await? {
+                return Ok(());
+            }
             if self.read_on(sink).await? == 0 {
                 if body.ends_with_close(sink) {
                     return Ok(());
                 }
                 return Err(AttemptError::Cut);
+            }
+        }
+    }
+
+    /// Has the kernel move the rest of a large body. Returns whether it could.
+    async fn splice<S: ResponseSink>(&self, sink: &mut S, left: u64) -> Result<bool, AttemptError> {
+        if sink.plain().is_none() {
+            return Ok(false);
+        }
+        sink.flush().await.map_err(|_| AttemptError::ClientGone)?;
+        let Some(to) = sink.plain() else { return Ok(false) };
+        let Connection { socket, timer, .. } = self.connection;
+        let gap = self.settings.body_gap_timeout;
+        let from = End { socket, timer, gap, on_due: OnDue::ShutBoth };
+        let stats = &self.shard.stats;
+        match bulk::relay(self.shard, from, to, left).await {
+            Ok(()) => Ok(true),
+            Err(BulkError::NoPipe) => Ok(false),
+            Err(BulkError::Destination) => {
+                if to.timer.fired() {
+                    stats.timeout_write_gap.add();
+                    to.socket.reset_on_close();
+                }
+                Err(AttemptError::ClientGone)
+            }
+            Err(BulkError::Source) => {
+                if from.timer.fired() {
+                    stats.timeout_upstream_body_gap.add();
+                }
+                Err(AttemptError::Cut)
             }
         }
     }

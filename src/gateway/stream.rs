@@ -3,6 +3,7 @@
 //! A request body is drained into the upstream's buffer, a response is queued piece by piece and flushed. HTTP/1
 //! implements both in [`crate::downstream`]; another protocol stands beside it.
 
+use super::bulk::End;
 use crate::message::{BodyLength, ResponseHead};
 use crate::sys::buffer::Buffer;
 
@@ -31,6 +32,16 @@ pub trait RequestBody {
     /// # Errors
     /// When the client is gone or too slow.
     fn fill(&mut self) -> impl Future<Output = Result<(), BodyError>>;
+
+    /// The plain socket that the rest of a body of known length comes from as it is, and the length of that rest;
+    /// `None` while something that arrived has not been drained, or where it is framed or encrypted.
+    fn plain(&self) -> Option<(End<'_>, u64)>;
+
+    /// The rest of the body was taken from the plain socket.
+    fn taken(&mut self);
+
+    /// Says why taking from the plain socket failed.
+    fn fault(&self) -> BodyError;
 }
 
 /// The client does not take the response: it closed, reset, or stopped reading for `write_gap`.
@@ -66,6 +77,7 @@ pub trait ResponseSink {
     /// When the client does not take it.
     fn flush(&mut self) -> impl Future<Output = Result<(), SinkClosed>>;
 
-    /// Bytes queued.
-    fn queued(&self) -> usize;
+    /// The plain socket behind the sink, where content of known length can go as it is once everything queued was
+    /// flushed; `None` where it is framed or encrypted.
+    fn plain(&self) -> Option<End<'_>>;
 }

@@ -132,7 +132,8 @@ fn version(window: &[u8], start: usize) -> Result<Option<Version>, Refusal> {
         _ => {}
     }
     for (place, (&byte, &expected)) in there.iter().zip(b"HTTP/d.d\r\n").enumerate() {
-        if byte != expected && !(expected == b'd' && byte.is_ascii_digit()) {
+        let fits = if expected == b'd' { byte.is_ascii_digit() } else { byte == expected };
+        if !fits {
             // A CR that stands alone is told from one in its place only by the byte behind it.
             let at = if expected == b'\n' { start + place - 1 } else { start + place };
             return stray(window, at, Refusal::BadRequestLine).map(|_| None);

@@ -61,7 +61,8 @@ fn status_line(window: &[u8], scan: &mut Scan, head: &mut ResponseHead) -> Resul
     // Nearly all status lines start alike; the others are looked at byte by byte for the first fault.
     let alike = if window.starts_with(b"HTTP/1.1 ") { 9 } else { 0 };
     for (place, (&byte, &expected)) in window.iter().zip(b"HTTP/d.d ddd").enumerate().skip(alike) {
-        if byte != expected && !(expected == b'd' && byte.is_ascii_digit()) {
+        let fits = if expected == b'd' { byte.is_ascii_digit() } else { byte == expected };
+        if !fits {
             return stray(window, place, ResponseFault::BadStatusLine);
         }
     }

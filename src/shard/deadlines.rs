@@ -16,7 +16,7 @@ use monoio::io::{CancelHandle, Canceller};
 use crate::sys::socket::shutdown_fd;
 
 /// Time between two sweeps.
-pub const SWEEP: Duration = Duration::from_millis(50);
+pub const SWEEP: Duration = Duration::from_millis(20);
 
 /// Unit of the list: coarse enough for `u32` to last 497 days.
 const TICK_MS: u128 = 10;

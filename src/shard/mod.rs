@@ -26,12 +26,13 @@ use self::random::Random;
 use self::stats::Stats;
 use self::turn::Turns;
 use crate::config::model::Driver;
+use crate::downstream::Scratch;
 use crate::downstream::accept::Listeners;
-use crate::downstream::session::Scratch;
 use crate::http1::reply::DateCache;
 use crate::supervisor::event::{Event, EventSender};
 use crate::sys::buffer;
 use crate::sys::ring;
+use crate::sys::splice::Pipe;
 
 /// How long a drain waits for the first byte of a connection that was opened and says nothing: enough for a request
 /// on its way, too short for a connection that was opened in advance to hold the end up.
@@ -73,6 +74,8 @@ pub struct Shard {
     pub listeners: Listeners,
     /// Fairness between tasks, on epoll.
     pub turns: Turns,
+    /// Empty pipes for large bodies.
+    pub pipes: RefCell<Vec<Pipe>>,
     /// Allocations for active sessions.
     pub scratch: RefCell<Vec<Scratch>>,
     installed: RefCell<Option<Rc<Installed>>>,
@@ -152,6 +155,7 @@ impl Shard {
             random: Random::from_os(),
             listeners: Listeners::default(),
             turns: Turns::default(),
+            pipes: RefCell::default(),
             scratch: RefCell::default(),
             installed: RefCell::default(),
             endpoints: RefCell::default(),

@@ -10,7 +10,7 @@ use std::future::poll_fn;
 use std::task::{Poll, Waker};
 
 /// Bytes that one session moves before it gives way; a request counts as [`REQUEST_COST`].
-const TURN_BYTES: usize = 256 * 1024;
+pub const TURN_BYTES: usize = 256 * 1024;
 
 /// What a request costs of a turn: 32 of them are one.
 pub const REQUEST_COST: usize = TURN_BYTES / 32;
@@ -48,7 +48,7 @@ impl Turns {
     }
 
     /// Wakes the tasks that gave way, behind those that are due already. Runs as a task of its own, for ever.
-    pub async fn usher(&self) {
+    pub async fn usher(&self) -> std::convert::Infallible {
         poll_fn(|context| {
             self.waiting.take().into_iter().for_each(Waker::wake);
             *self.usher.borrow_mut() = Some(context.waker().clone());

@@ -150,6 +150,12 @@ impl Buffer {
         self.start > 0
     }
 
+    /// Whether this is what `mem::take` leaves behind, without memory of its own.
+    #[must_use]
+    pub const fn is_placeholder(&self) -> bool {
+        self.accounted == 0
+    }
+
     /// Content and consumed bytes together.
     #[must_use]
     pub fn total(&self) -> usize {

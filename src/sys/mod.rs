@@ -3,10 +3,12 @@
 //! * [`buffer`]: owned buffers that the kernel fills and drains while an operation is in flight;
 //! * [`process`]: signals to another process;
 //! * [`ring`]: a shard's runtime, down the ladder of ring flags to epoll, and why it stopped where it did;
-//! * [`socket`]: one TCP socket that is read and written at the same time.
+//! * [`socket`]: one TCP socket that is read and written at the same time;
+//! * [`splice`]: bytes from socket to socket through a pipe.
 #![allow(unsafe_code, reason = "this folder is where it is fenced in")]
 
 pub mod buffer;
 pub mod process;
 pub mod ring;
 pub mod socket;
+pub mod splice;

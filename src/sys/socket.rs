@@ -3,10 +3,10 @@
 //! Buffers move in and come back. A pending operation is never dropped on a socket that is used again (the bytes it
 //! received would be lost): to end one, shut the socket down or use [`Socket::read_cancelable`], and await it.
 
-use std::cell::UnsafeCell;
+use std::cell::{Cell, UnsafeCell};
 use std::future::Future;
 use std::io;
-use std::net::{Shutdown, SocketAddr};
+use std::net::Shutdown;
 use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
 use std::time::Duration;
 
@@ -30,13 +30,15 @@ pub enum Liveness {
 /// A connected TCP socket.
 pub struct Socket {
     stream: UnsafeCell<TcpStream>,
+    /// Directions that are spliced at the moment: while there are some, the descriptor is non-blocking.
+    spliced: Cell<u8>,
 }
 
 impl Socket {
     /// Takes over a connected stream.
     #[must_use]
     pub fn new(stream: TcpStream) -> Self {
-        Self { stream: UnsafeCell::new(stream) }
+        Self { stream: UnsafeCell::new(stream), spliced: Cell::new(0) }
     }
 
     #[allow(clippy::mut_from_ref, reason = "see the SAFETY note")]
@@ -54,10 +56,22 @@ impl Socket {
     }
 
     /// Appends what arrives to `buffer`, which must have room; `Ok(0)` is the end of the stream.
-    #[inline]
-    pub fn read(&self, buffer: Buffer) -> impl Future<Output = (io::Result<usize>, Buffer)> + use<'_> {
-        debug_assert!(buffer.spare() > 0);
-        self.stream().read(buffer)
+    pub async fn read(&self, buffer: Buffer) -> (io::Result<usize>, Buffer) {
+        let mut buffer = buffer;
+        loop {
+            debug_assert!(buffer.spare() > 0);
+            let (result, returned) = self.stream().read(buffer).await;
+            buffer = returned;
+            match result {
+                // While the other direction is spliced, older kernels do not wait for data here.
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    if let Err(error) = self.readable().await {
+                        return (Err(error), buffer);
+                    }
+                }
+                result => return (result, buffer),
+            }
+        }
     }
 
     /// As [`Self::read`], ended early with `ECANCELED` by the handle's canceller.
@@ -94,6 +108,11 @@ impl Socket {
         self.stream().readable(false).await
     }
 
+    /// Waits until a write would not wait.
+    pub async fn writable(&self) -> io::Result<()> {
+        self.stream().writable(false).await
+    }
+
     /// Ends one or both directions at once; errors mean that it was over already.
     pub fn shutdown(&self, how: Shutdown) {
         let _ = SockRef::from(&self.borrowed()).shutdown(how);
@@ -124,9 +143,20 @@ impl Socket {
         }
     }
 
-    /// Our own address on this connection.
-    pub fn local_addr(&self) -> io::Result<SocketAddr> {
-        self.stream().local_addr()
+    /// Makes the descriptor non-blocking for a direction that is spliced from now on. Raw calls on a blocking one
+    /// would stop the shard.
+    pub(super) fn begin_splice(&self) {
+        self.spliced.set(self.spliced.get() + 1);
+        let _ = SockRef::from(&self.borrowed()).set_nonblocking(true);
+    }
+
+    /// Ends what [`Self::begin_splice`] began: the last direction makes the descriptor blocking again, because older
+    /// kernels answer an io_uring receive on a non-blocking one with EAGAIN instead of waiting.
+    pub(super) fn end_splice(&self) {
+        self.spliced.set(self.spliced.get() - 1);
+        if self.spliced.get() == 0 {
+            let _ = SockRef::from(&self.borrowed()).set_nonblocking(false);
+        }
     }
 
     fn borrowed(&self) -> BorrowedFd<'_> {

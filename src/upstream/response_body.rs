@@ -81,6 +81,15 @@ impl ResponseBody {
         Ok(false)
     }
 
+    /// Bytes of known content that have not come yet.
+    #[must_use]
+    pub const fn known_left(&self) -> u64 {
+        match self.state {
+            State::Known(left) => left,
+            _ => 0,
+        }
+    }
+
     /// The endpoint closed. Returns whether that makes the content complete.
     #[must_use]
     pub fn ends_with_close<S: ResponseSink>(&self, sink: &mut S) -> bool {

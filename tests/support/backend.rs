@@ -14,6 +14,7 @@ use std::time::Duration;
 use socket2::SockRef;
 
 use super::DEADLINE;
+use super::kernel;
 use super::sync::Watched;
 use super::wire::{Failure, Framing, Reader, Request};
 
@@ -23,6 +24,8 @@ struct Seen {
     requests: Vec<Request>,
     accepted: usize,
     ended: usize,
+    /// The gateway's end, by connection.
+    peers: Vec<SocketAddr>,
     bytes: u64,
     failures: Vec<String>,
     /// By connection; for stopping, given up when a script ends.
@@ -50,12 +53,13 @@ impl Backend {
             move || {
                 let mut threads = Vec::new();
                 loop {
-                    let (stream, _) = listener.accept().unwrap();
+                    let (stream, peer) = listener.accept().unwrap();
                     if stopping.load(Ordering::SeqCst) {
                         return threads;
                     }
                     let number = seen.update(|seen| {
                         seen.accepted += 1;
+                        seen.peers.push(peer);
                         seen.streams.push(Some(stream.try_clone().unwrap()));
                         seen.accepted - 1
                     });
@@ -120,6 +124,14 @@ impl Backend {
     /// Waits until the scripts of `count` connections ended.
     pub(crate) fn wait_ended(&self, count: usize) {
         self.seen.wait("connections of a backend to end", |seen| seen.ended >= count);
+    }
+
+    /// Waits until the first `count` connections ended and the gateway's kernel knows it.
+    pub(crate) fn wait_ends_seen(&self, count: usize) {
+        self.wait_ended(count);
+        for peer in self.seen.read(|seen| seen.peers[..count].to_vec()) {
+            kernel::wait_end(self.address, peer);
+        }
     }
 
     /// Waits until `count` requests arrived.
@@ -258,6 +270,12 @@ impl Conn {
     /// Sends bytes; panics when the gateway does not take them.
     pub(crate) fn send(&mut self, bytes: impl AsRef<[u8]>) {
         self.try_send(bytes.as_ref()).unwrap_or_else(|kind| panic!("send: {kind}"));
+    }
+
+    /// Sends bytes to a connection that the gateway does not read from, and waits until they lie there.
+    pub(crate) fn send_unread(&mut self, bytes: impl AsRef<[u8]>) {
+        self.send(bytes);
+        kernel::wait_arrival(self.stream.local_addr().unwrap(), self.stream.peer_addr().unwrap());
     }
 
     /// Sends bytes, which the gateway may refuse by closing.

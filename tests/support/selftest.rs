@@ -137,3 +137,24 @@ fn a_reader_that_does_not_read_stalls_the_sender() {
     assert!(sent < bytes.len(), "all of it went");
     gate.open();
 }
+
+#[test]
+fn the_kernel_tells_what_has_arrived() {
+    let (go, sent) = (Gate::new(), Gate::new());
+    let backend = Backend::start({
+        let (go, sent) = (go.clone(), sent.clone());
+        move |conn| {
+            conn.send_unread("unread");
+            sent.open();
+            go.wait();
+        }
+    });
+    let mut client = Client::connect(backend.address());
+    sent.wait();
+    assert!(client.has_input());
+    assert_eq!(client.bytes(6).unwrap(), b"unread");
+    assert!(!client.has_input());
+    go.open();
+    backend.wait_ends_seen(1);
+    assert!(client.has_input(), "the end");
+}

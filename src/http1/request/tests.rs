@@ -105,6 +105,8 @@ fn reads_request_lines() {
         "GET ",
         "GET\t/ HTTP/1.1",
         "GET / http/1.1",
+        "GET / HTTP/1.d",
+        "GET / HTTP/d.1",
         "GET / HTTP/1.10",
         "GET / HTTP/11",
         "GET / HTTP/1,1",

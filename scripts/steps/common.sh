@@ -1,0 +1,62 @@
+# Sourced by the steps that start processes: a scratch directory and an end for every process started here.
+
+set -euo pipefail
+PATH=$PATH:/usr/sbin
+work=$(mktemp -d)
+pids=()
+
+finish() {
+    local code=$?
+    for pid in "${pids[@]}"; do
+        kill -TERM "$pid" 2>/dev/null || true
+    done
+    for pid in "${pids[@]}"; do
+        wait "$pid" 2>/dev/null || true
+    done
+    [ "$code" -eq 0 ] || show_logs
+    rm -rf "$work"
+}
+trap finish EXIT
+set -E
+trap 'echo "$0, line $LINENO: failed: $BASH_COMMAND" >&2' ERR
+
+show_logs() {
+    for log in "$work"/*.log; do
+        if [ -s "$log" ]; then
+            echo "--- $(basename "$log")"
+            tail -n 40 "$log"
+        fi
+    done
+}
+
+# Builds the release binary once and leaves its path in $ringgate.
+build() {
+    cargo build --release --locked --bin ringgate
+    ringgate=${CARGO_TARGET_DIR:-target}/release/ringgate
+}
+
+# wait_for FILE PATTERN PID: until a line of FILE matches, at most 20 s, while PID lives.
+wait_for() {
+    for _ in $(seq 400); do
+        grep -q "$2" "$1" 2>/dev/null && return 0
+        kill -0 "$3" 2>/dev/null || break
+        sleep 0.05
+    done
+    echo "no '$2' in $(basename "$1")" >&2
+    return 1
+}
+
+# start_ringgate NAME ARGUMENTS..: runs in the background; $pid is its process, NAME.out.log its standard output.
+start_ringgate() {
+    local name=$1
+    shift
+    "$ringgate" "$@" >"$work/$name.out.log" 2>"$work/$name.log" &
+    pid=$!
+    pids+=("$pid")
+}
+
+# stop PID: SIGTERM, and the process must end with 0.
+stop() {
+    kill -TERM "$1"
+    wait "$1"
+}

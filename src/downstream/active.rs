@@ -1,0 +1,360 @@
+//! A session while requests follow closely: reads heads, has each request carried out, sends responses.
+//!
+//! The end of a response and the next request's arrival are submitted together while the connection is hot; after
+//! [`HOT`] without a request the buffers and parsed heads go back to the shard.
+
+use std::time::Duration;
+
+use super::linger::linger;
+use super::request_body::{Http1RequestBody, chunk_limits};
+use super::response_sink::{Http1ResponseSink, ResponseTerms, send};
+use super::session::Session;
+use crate::config::model::{Limits, Timeouts};
+use crate::gateway::exchange::{self, Ended};
+use crate::gateway::plan::{self, Client, LocalReply};
+use crate::gateway::stream::{ResponseSink, SinkClosed};
+use crate::gateway::tunnel;
+use crate::http1::refusal::Refusal;
+use crate::http1::request::parse_request;
+use crate::http1::scan::{HeadLimits, Progress, Scan};
+use crate::message::{Method, RequestHead, Version};
+use crate::shard::Shard;
+use crate::shard::deadlines::{OnDue, Timer};
+use crate::shard::turn::REQUEST_COST;
+use crate::sys::buffer::{Buffer, Class};
+use crate::upstream;
+
+/// How long a connection keeps its buffers between requests. A sweep of the deadline list rounds it up.
+const HOT: Duration = Duration::from_millis(5);
+
+/// Heads kept by a shard for the next active sessions.
+const SCRATCH_KEPT_MAX: usize = 256;
+
+/// Allocations that one active session needs and the next reuses.
+#[derive(Default)]
+pub struct Scratch {
+    /// Request head.
+    pub request: RequestHead,
+    /// Response head.
+    pub response: crate::message::ResponseHead,
+    /// Normal form of a path that did not arrive in it.
+    pub path: Vec<u8>,
+}
+
+/// What an active session turns into.
+pub(super) enum Next {
+    Closed,
+    Idle,
+}
+
+/// The state of an active session.
+struct Connection<'s> {
+    session: &'s Session,
+    write_timer: Timer,
+    input: Buffer,
+    output: Buffer,
+    scratch: Scratch,
+    scan: Scan,
+    limits: Limits,
+    timeouts: Timeouts,
+}
+
+impl Drop for Connection<'_> {
+    fn drop(&mut self) {
+        self.session.shard.keep_scratch(std::mem::take(&mut self.scratch));
+    }
+}
+
+/// What reading a head came to.
+enum HeadRead {
+    /// In the scratch.
+    Complete,
+    Closed,
+    Idle,
+    Refused(LocalReply),
+}
+
+/// What the connection does after a request.
+enum AfterRequest {
+    /// The response is queued and the connection goes on.
+    Continue,
+    /// Nothing further is to be sent.
+    Drop,
+    /// The response is queued; flush, then close, lingering unless the client itself wanted the end.
+    Finish { linger: bool },
+}
+
+/// Serves requests until they stop coming.
+pub(super) async fn active(session: &Session) -> Next {
+    let shard = &session.shard;
+    let Some((installed, id)) = session.listener.resolve(shard) else { return Next::Closed };
+    let gateway = installed.table().listener_gateway(id);
+    let mut connection = Connection {
+        session,
+        write_timer: shard.deadlines.timer(session.socket.fd()),
+        input: Buffer::new(Class::Small),
+        output: Buffer::new(Class::Small),
+        scratch: shard.take_scratch(),
+        scan: Scan::default(),
+        limits: gateway.limits.clone(),
+        timeouts: gateway.timeouts.clone(),
+    };
+    drop(installed);
+    let next = connection.run().await;
+    session.timer.forget_canceller();
+    next
+}
+
+impl Connection<'_> {
+    async fn run(&mut self) -> Next {
+        loop {
+            let after = match self.read_head().await {
+                HeadRead::Complete => self.exchange().await,
+                HeadRead::Closed => return Next::Closed,
+                HeadRead::Idle => return Next::Idle,
+                HeadRead::Refused(reply) => {
+                    self.session.shard.stats.refusals.add();
+                    self.refuse(reply)
+                }
+            };
+            match after {
+                AfterRequest::Continue => self.session.shard.give_way(REQUEST_COST).await,
+                AfterRequest::Drop => return Next::Closed,
+                AfterRequest::Finish { linger } => {
+                    self.finish(linger).await;
+                    return Next::Closed;
+                }
+            }
+        }
+    }
+
+    /// Reads until a whole head is in the input. Sends what is queued before it waits.
+    async fn read_head(&mut self) -> HeadRead {
+        self.scan.reset();
+        let limits = HeadLimits {
+            head_bytes_max: self.limits.head_bytes_max as usize,
+            headers_max: self.limits.headers_max as usize,
+            target_bytes_max: self.limits.target_bytes_max as usize,
+        };
+        let mut head_timer_runs = false;
+        loop {
+            if !self.input.is_empty() {
+                match parse_request(self.input.filled(), &mut self.scan, &limits, &mut self.scratch.request) {
+                    Ok(Progress::Complete) => {
+                        if head_timer_runs {
+                            self.session.timer.disarm();
+                        }
+                        return HeadRead::Complete;
+                    }
+                    Ok(Progress::Incomplete) => {}
+                    Err(refusal) => return HeadRead::Refused(refusal.into()),
+                }
+                if !self.input.make_room(Class::Large.bytes()) {
+                    return HeadRead::Refused(Refusal::HeadTooLarge.into());
+                }
+            }
+            let partial = !self.input.is_empty();
+            if partial && !head_timer_runs {
+                // From the head's first bytes on, whatever trickles in later: a slow head has this long in all.
+                self.session.timer.arm(self.timeouts.header, OnDue::ShutRead);
+                head_timer_runs = true;
+            }
+            match self.receive(partial).await {
+                Received::Bytes => {}
+                Received::End if partial && self.session.timer.fired() => {
+                    self.session.shard.stats.timeout_header.add();
+                    return HeadRead::Refused(LocalReply { status: 408, reason: "header_timeout" });
+                }
+                Received::End => {
+                    if self.session.timer.fired() {
+                        let stats = &self.session.shard.stats;
+                        let first = self.session.served.get() == 0;
+                        if first { &stats.timeout_header } else { &stats.timeout_keep_alive }.add();
+                    }
+                    return HeadRead::Closed;
+                }
+                Received::Nothing => return HeadRead::Idle,
+            }
+        }
+    }
+
+    /// Sends what is queued and, together with it, reads on.
+    async fn receive(&mut self, partial: bool) -> Received {
+        let session = self.session;
+        if session.readable.take() {
+            let (result, input) = session.socket.read(std::mem::take(&mut self.input)).await;
+            self.input = input;
+            return if matches!(result, Ok(1..)) {
+                // It bounded the wait for these bytes; left armed, it would end a long exchange's connection.
+                session.timer.disarm();
+                Received::Bytes
+            } else {
+                Received::End
+            };
+        }
+        if !partial && !session.hot.get() {
+            return if self.flush().await.is_ok() { Received::Nothing } else { Received::End };
+        }
+        self.input.compact();
+        let input = std::mem::take(&mut self.input);
+        let read = async {
+            if partial {
+                return session.socket.read(input).await;
+            }
+            session.timer.arm(HOT, OnDue::CancelRead);
+            session.socket.read_cancelable(input, session.timer.cancel_handle()).await
+        };
+        let write = async {
+            if self.output.is_empty() {
+                return Ok(());
+            }
+            let (socket, stats) = (&session.socket, &session.shard.stats);
+            let sent =
+                send(socket, &self.write_timer, stats, &mut self.output, self.timeouts.write_gap).await;
+            // Nobody may need it for as long as the connection stays hot.
+            self.output = Buffer::default();
+            sent
+        };
+        let (sent, (result, input)) = monoio::join!(write, read);
+        self.input = input;
+        match result {
+            _ if sent.is_err() => Received::End,
+            Ok(1..) => {
+                if !partial {
+                    session.timer.disarm();
+                }
+                Received::Bytes
+            }
+            Err(error) if error.raw_os_error() == Some(libc::ECANCELED) => {
+                session.hot.set(false);
+                Received::Nothing
+            }
+            _ => Received::End,
+        }
+    }
+
+    async fn flush(&mut self) -> Result<(), SinkClosed> {
+        if self.output.is_empty() {
+            return Ok(());
+        }
+        let (socket, stats) = (&self.session.socket, &self.session.shard.stats);
+        send(socket, &self.write_timer, stats, &mut self.output, self.timeouts.write_gap).await
+    }
+
+    /// Queues the answer to a request that could not be read to its end.
+    fn refuse(&mut self, reply: LocalReply) -> AfterRequest {
+        let terms = ResponseTerms { version: Version::Http11, method: Method::Get, close: true };
+        let mut sink = Http1ResponseSink::new(
+            &self.session.shard,
+            &self.session.socket,
+            &self.write_timer,
+            &mut self.output,
+            self.timeouts.write_gap,
+            terms,
+        );
+        sink.reply(reply.status, reply.reason);
+        AfterRequest::Finish { linger: true }
+    }
+
+    /// Serves the request whose head is in the scratch.
+    async fn exchange(&mut self) -> AfterRequest {
+        let session = self.session;
+        let shard = &session.shard;
+        shard.stats.requests.add();
+        session.served.set(session.served.get().saturating_add(1));
+        let Some((installed, listener)) = session.listener.resolve(shard) else { return AfterRequest::Drop };
+        if !self.input.is_empty() && self.output.len() >= Class::Small.bytes() && self.flush().await.is_err()
+        {
+            return AfterRequest::Drop;
+        }
+        if self.output.is_placeholder() {
+            self.output = Buffer::new(Class::Small);
+        }
+        let Scratch { request: head, response, path } = &mut self.scratch;
+        let client = Client { peer: session.peer.ip(), tls: false };
+        let planned = plan::plan(shard, &installed, listener, head, self.input.filled(), client, path);
+        let (client_closes, body) = (!head.keep_alive, head.body);
+        let terms = ResponseTerms {
+            version: head.version,
+            method: head.method,
+            close: client_closes || session.is_ending(&self.limits),
+        };
+        self.input.consume(head.head_len);
+        let mut body = Http1RequestBody::new(
+            &session.socket,
+            &session.timer,
+            &shard.stats,
+            &mut self.input,
+            body,
+            self.timeouts.body_gap,
+            chunk_limits(self.limits.head_bytes_max, self.limits.headers_max),
+        );
+        let mut sink = Http1ResponseSink::new(
+            shard,
+            &session.socket,
+            &self.write_timer,
+            &mut self.output,
+            self.timeouts.write_gap,
+            terms,
+        );
+        let ended = match planned {
+            Ok(plan) => exchange::run(shard, &installed, plan, &mut body, &mut sink, response).await,
+            Err(reply) => {
+                if !body.discard_buffered() {
+                    sink.close();
+                }
+                shard.stats.local_replies.add();
+                sink.reply(reply.status, reply.reason);
+                Ended::Complete
+            }
+        };
+        let (whole, closes) = (body.is_complete(), sink.closes());
+        drop(installed);
+        match ended {
+            Ended::Complete if closes || !whole => AfterRequest::Finish { linger: !whole || !client_closes },
+            Ended::Complete => AfterRequest::Continue,
+            Ended::Cut => AfterRequest::Finish { linger: false },
+            Ended::Gone => AfterRequest::Drop,
+            Ended::Upgraded { upstream, received } => {
+                self.tunnel(*upstream, received).await;
+                AfterRequest::Drop
+            }
+        }
+    }
+
+    /// Sends the head that switched protocols, then relays bytes to the end.
+    async fn tunnel(&mut self, upstream: upstream::pool::Connection, received: Buffer) {
+        let early = std::mem::take(&mut self.input);
+        if self.flush().await.is_ok() {
+            let Session { shard, socket, timer, .. } = self.session;
+            tunnel::relay(shard, socket, timer, early, upstream, received, self.timeouts.tunnel_idle).await;
+        }
+    }
+
+    async fn finish(&mut self, lingering: bool) {
+        if self.flush().await.is_ok() && lingering {
+            let session = self.session;
+            linger(&session.shard, &session.socket, &session.timer, self.timeouts.linger).await;
+        }
+    }
+}
+
+/// What came of waiting for bytes.
+enum Received {
+    Bytes,
+    End,
+    Nothing,
+}
+
+impl Shard {
+    fn take_scratch(&self) -> Scratch {
+        self.scratch.borrow_mut().pop().unwrap_or_default()
+    }
+
+    fn keep_scratch(&self, scratch: Scratch) {
+        let mut kept = self.scratch.borrow_mut();
+        if kept.len() < SCRATCH_KEPT_MAX {
+            kept.push(scratch);
+        }
+    }
+}
