@@ -2,6 +2,7 @@
 
 pub mod check;
 pub mod demo;
+mod log;
 mod output;
 pub mod reload;
 pub mod run;
@@ -9,7 +10,6 @@ pub mod run;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use tracing_subscriber::EnvFilter;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -43,19 +43,11 @@ enum Command {
 #[must_use]
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
-    log_to_stderr();
+    let _flush = log::to_stderr();
     match cli.command {
         Command::Check(args) => check::run(&args),
         Command::Demo(args) => demo::run_command(&args),
         Command::Reload(args) => reload::run(&args),
         Command::Run(args) => run::run(&args),
     }
-}
-
-/// Logs of `info` and above on stderr; `RUST_LOG` changes the level. Colours only on a terminal.
-fn log_to_stderr() {
-    use std::io::IsTerminal;
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
-    let colours = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
-    tracing_subscriber::fmt().with_env_filter(filter).with_ansi(colours).with_writer(std::io::stderr).init();
 }

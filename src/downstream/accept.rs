@@ -25,6 +25,9 @@ use crate::table::{ListenerId, ListenerKey};
 /// How long an accept loop rests when descriptors, memory or a cap are used up.
 const PAUSE: Duration = Duration::from_millis(20);
 
+/// Pauses that a closing listener makes for places, for all that its queue holds: one second in sum.
+const CLOSING_PAUSES: u32 = 50;
+
 /// One listener of a shard, shared with the sessions it accepted.
 pub struct Listener {
     key: ListenerKey,
@@ -32,6 +35,8 @@ pub struct Listener {
     /// The last table that named this listener, once a newer one does not.
     last: RefCell<Option<Rc<Installed>>>,
     closing: Cell<bool>,
+    /// Pauses left to a closing listener.
+    patience: Cell<u32>,
     canceller: RefCell<Canceller>,
 }
 
@@ -132,6 +137,7 @@ impl Listeners {
             id: Cell::new(id),
             last: RefCell::default(),
             closing: Cell::new(false),
+            patience: Cell::new(CLOSING_PAUSES),
             canceller: RefCell::default(),
         });
         self.owned.borrow_mut().push(Rc::clone(&listener));
@@ -173,14 +179,22 @@ async fn accept_all(shard: &Rc<Shard>, listener: &Rc<Listener>, socket: &TcpList
                 }
                 // accept(2): errors of the network that were pending on the new socket; the next may be fine.
                 _ => {
-                    tracing::warn!(shard = shard.id, %error, "accept failed");
+                    if shard.may_warn() {
+                        tracing::warn!(shard = shard.id, %error, "accept failed");
+                    }
                     monoio::time::sleep(PAUSE).await;
                 }
             },
         }
     }
+    // What the queue holds now, not what joins it for ever.
+    let mut left = BACKLOG;
     if SockRef::from(&AsBorrowed(socket)).set_nonblocking(true).is_ok() {
         while let Ok((waiting, peer)) = SockRef::from(&AsBorrowed(socket)).accept() {
+            left -= 1;
+            if left == 0 {
+                break;
+            }
             let peer = peer.as_socket();
             if let (Some(peer), Ok(stream)) = (peer, into_stream(shard, waiting)) {
                 admit(shard, listener, stream, peer).await;
@@ -209,10 +223,12 @@ async fn admit(shard: &Rc<Shard>, listener: &Rc<Listener>, stream: TcpStream, pe
     if place.is_none() {
         shard.stats.accept_pauses.add();
     }
-    while place.is_none() {
+    while place.is_none() && listener.patience.get() > 0 {
         monoio::time::sleep(PAUSE).await;
         place = shard.process.try_enter();
+        listener.patience.set(listener.patience.get() - u32::from(listener.is_closing()));
     }
+    // Only a closing listener gives up: it must not stay open for as long as the cap is reached.
     let Some(place) = place else { return };
     let session = Session::new(shard, listener, Socket::new(stream), peer, place);
     monoio::spawn(session::serve(session));

@@ -263,16 +263,19 @@ impl Connection<'_> {
         shard.stats.requests.add();
         session.served.set(session.served.get().saturating_add(1));
         let Some((installed, listener)) = session.listener.resolve(shard) else { return AfterRequest::Drop };
-        if !self.input.is_empty() && self.output.len() >= Class::Small.bytes() && self.flush().await.is_err()
-        {
-            return AfterRequest::Drop;
-        }
         if self.output.is_placeholder() {
             self.output = Buffer::new(Class::Small);
         }
         let Scratch { request: head, response, path } = &mut self.scratch;
         let client = Client { peer: session.peer.ip(), tls: false };
         let planned = plan::plan(shard, &installed, listener, head, self.input.filled(), client, path);
+        // Answers before this one must not wait for its endpoint, nor pile up.
+        if !self.output.is_empty() && (planned.is_ok() || self.output.len() >= Class::Small.bytes()) {
+            let (socket, stats, gap) = (&session.socket, &shard.stats, self.timeouts.write_gap);
+            if send(socket, &self.write_timer, stats, &mut self.output, gap).await.is_err() {
+                return AfterRequest::Drop;
+            }
+        }
         let (client_closes, body) = (!head.keep_alive, head.body);
         let terms = ResponseTerms {
             version: head.version,
@@ -326,6 +329,7 @@ impl Connection<'_> {
     async fn tunnel(&mut self, upstream: upstream::pool::Connection, received: Buffer) {
         let early = std::mem::take(&mut self.input);
         if self.flush().await.is_ok() {
+            self.output = Buffer::default();
             let Session { shard, socket, timer, .. } = self.session;
             tunnel::relay(shard, socket, timer, early, upstream, received, self.timeouts.tunnel_idle).await;
         }

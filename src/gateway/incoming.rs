@@ -67,7 +67,7 @@ impl Incoming<'_> {
     ) -> Result<Finished, IncomingError> {
         let mut informational = 0;
         loop {
-            self.read_head(head).await?;
+            self.read_head(head, informational > 0).await?;
             if head.status == 101 {
                 return self.upgraded(sink, head);
             }
@@ -94,7 +94,7 @@ impl Incoming<'_> {
         Ok(Finished::Complete { reusable })
     }
 
-    async fn read_head(&mut self, head: &mut ResponseHead) -> Result<(), IncomingError> {
+    async fn read_head(&mut self, head: &mut ResponseHead, spoke: bool) -> Result<(), IncomingError> {
         let mut scan = Scan::default();
         loop {
             if !self.buffer.is_empty() {
@@ -107,7 +107,7 @@ impl Incoming<'_> {
             if !self.buffer.make_room(Class::Large.bytes()) {
                 return Err(upstream(502, "response_head_too_large").into());
             }
-            let silent = self.buffer.is_empty();
+            let silent = self.buffer.is_empty() && !spoke;
             let (result, buffer) = self.connection.socket.read(std::mem::take(&mut self.buffer)).await;
             self.buffer = buffer;
             match result {

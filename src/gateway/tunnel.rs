@@ -56,7 +56,7 @@ pub async fn relay(
 }
 
 async fn direction(shard: &Shard, ends: &Ends<'_>, from: &Socket, to: &Socket, first: Buffer) {
-    let mut buffer = first;
+    let mut buffer = if first.is_empty() { Buffer::default() } else { first };
     loop {
         if !buffer.is_empty() {
             let filled = buffer.spare() == 0;

@@ -84,6 +84,8 @@ pub struct Shard {
     draining: Cell<bool>,
     /// Second of the last look at idle upstream connections.
     reaped_s: Cell<u64>,
+    /// Second of the last warning.
+    warned_s: Cell<u64>,
     drained: Flag,
     events: EventSender,
 }
@@ -162,6 +164,7 @@ impl Shard {
             retired: Retired::default(),
             draining: Cell::new(false),
             reaped_s: Cell::new(0),
+            warned_s: Cell::new(0),
             drained: Flag::default(),
             events,
         }
@@ -177,6 +180,12 @@ impl Shard {
     #[must_use]
     pub fn is_draining(&self) -> bool {
         self.draining.get()
+    }
+
+    /// Whether a warning about a condition that may last can be logged: one per second and shard.
+    pub fn may_warn(&self) -> bool {
+        let second = self.deadlines.now_ms() / 1000 + 1;
+        self.warned_s.replace(second) != second
     }
 
     /// Counts what a session moved and, on epoll, makes it give way from time to time.
@@ -237,6 +246,9 @@ impl Shard {
         let Some((installed, sockets)) = self.listeners.take_prepared(generation) else {
             return Err(format!("generation {generation} was not prepared on shard {}", self.id));
         };
+        if self.draining.get() {
+            return Err(format!("shard {} drains", self.id));
+        }
         let before = self.installed.replace(Some(Rc::clone(&installed)));
         self.listeners.commit(self, before, &installed, sockets)
     }

@@ -11,6 +11,7 @@ pub mod signals;
 pub mod status;
 
 use std::collections::HashMap;
+use std::io::Write;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, channel};
@@ -336,7 +337,8 @@ impl Supervisor {
                 "buffer_bytes": crate::sys::buffer::allocated_bytes(),
                 "shards": shards,
             });
-            println!("dump {dump}");
+            // Nobody may be reading stdout any more.
+            let _ = writeln!(std::io::stdout(), "dump {dump}");
         }
     }
 

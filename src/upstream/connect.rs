@@ -62,7 +62,9 @@ pub async fn dial(
 fn classify(shard: &Shard, address: SocketAddr, error: &io::Error) -> DialError {
     match error.raw_os_error() {
         Some(libc::EMFILE | libc::ENFILE | libc::EADDRNOTAVAIL | libc::ENOBUFS | libc::ENOMEM) => {
-            tracing::warn!(shard = shard.id, %address, %error, "no resources left to connect with");
+            if shard.may_warn() {
+                tracing::warn!(shard = shard.id, %address, %error, "no resources left to connect with");
+            }
             DialError::Exhausted
         }
         _ if error.kind() == io::ErrorKind::TimedOut => {

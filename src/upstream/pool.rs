@@ -38,6 +38,9 @@ impl Drop for Connection {
     }
 }
 
+/// Idle connections of an endpoint that a reap looks at: a system call each.
+const LOOKS_MAX: usize = 64;
+
 struct Idle {
     connection: Connection,
     expires_ms: u64,
@@ -88,12 +91,20 @@ impl Endpoint {
         idle.push(Idle { connection, expires_ms });
     }
 
-    /// Closes what is beyond its time.
+    /// Closes what is beyond its time, and what an endpoint closed: of the oldest [`LOOKS_MAX`], the others when they
+    /// have become the oldest or are taken.
     pub fn reap(&self, now_ms: u64) {
+        let mut looks = LOOKS_MAX;
         self.idle.borrow_mut().retain(|idle| {
-            let keep = idle.expires_ms > now_ms;
+            let look = looks > 0;
+            looks -= usize::from(look);
+            let alive = !look || idle.connection.socket.liveness() == Liveness::Alive;
+            let keep = alive && idle.expires_ms > now_ms;
             if !keep {
                 idle.connection.stats.upstream_idle.sub();
+                if !alive {
+                    idle.connection.stats.upstream_stale.add();
+                }
             }
             keep
         });
