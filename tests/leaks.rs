@@ -46,7 +46,7 @@ fn misbehave(request: &PlainRequest, stream: &mut &TcpStream) -> io::Result<()> 
         }
         "/garbage" => stream.write_all(b"what is this\r\n\r\n")?,
         "/unasked" => {
-            stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nokHTTP/1.1 200 OK\r\n\r\n")?
+            stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nokHTTP/1.1 200 OK\r\n\r\n")?;
         }
         "/pooled-close" => {
             stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")?;

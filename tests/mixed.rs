@@ -70,7 +70,7 @@ fn break_something(request: &PlainRequest, stream: &mut &TcpStream) -> io::Resul
         8 => stream.write_all(format!("HTTP/1.1 100 Continue\r\n\r\n{good}").as_bytes())?,
         9 => stream.write_all("HTTP/1.1 102 Processing\r\n\r\n".repeat(100).as_bytes())?,
         10 => {
-            stream.write_all(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\nzz\r\n")?
+            stream.write_all(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\nzz\r\n")?;
         }
         11 => {
             for piece in rng.pieces(good.as_bytes(), 7) {

@@ -27,6 +27,9 @@ use crate::upstream;
 /// How long a connection keeps its buffers between requests. A sweep of the deadline list rounds it up.
 const HOT: Duration = Duration::from_millis(5);
 
+/// Beyond `buffer_bytes_max` no session gets a buffer, or a larger one, for a further request.
+const BUFFERS_EXHAUSTED: LocalReply = LocalReply { status: 503, reason: "buffers_exhausted" };
+
 /// Heads kept by a shard for the next active sessions.
 const SCRATCH_KEPT_MAX: usize = 256;
 
@@ -93,7 +96,7 @@ pub(super) async fn active(session: &Session) -> Next {
         session,
         write_timer: shard.deadlines.timer(session.socket.fd()),
         input: Buffer::new(Class::Small),
-        output: Buffer::new(Class::Small),
+        output: Buffer::default(),
         scratch: shard.take_scratch(),
         scan: Scan::default(),
         limits: gateway.limits.clone(),
@@ -107,6 +110,11 @@ pub(super) async fn active(session: &Session) -> Next {
 
 impl Connection<'_> {
     async fn run(&mut self) -> Next {
+        if self.session.shard.process.buffers_exhausted() {
+            self.refuse(BUFFERS_EXHAUSTED);
+            self.finish(true).await;
+            return Next::Closed;
+        }
         loop {
             let after = match self.read_head().await {
                 HeadRead::Complete => self.exchange().await,
@@ -148,6 +156,9 @@ impl Connection<'_> {
                     }
                     Ok(Progress::Incomplete) => {}
                     Err(refusal) => return HeadRead::Refused(refusal.into()),
+                }
+                if self.input.spare() == 0 && self.session.shard.process.buffers_exhausted() {
+                    return HeadRead::Refused(BUFFERS_EXHAUSTED);
                 }
                 if !self.input.make_room(Class::Large.bytes()) {
                     return HeadRead::Refused(Refusal::HeadTooLarge.into());

@@ -1,6 +1,7 @@
 //! Responses to an HTTP/1 client: framing for its version, queued in one buffer, sent in as few pieces as possible.
 
 use std::net::Shutdown;
+use std::os::fd::RawFd;
 use std::time::Duration;
 
 use crate::gateway::bulk::End;
@@ -182,6 +183,10 @@ impl ResponseSink for Http1ResponseSink<'_> {
             return Ok(());
         }
         send(self.socket, self.timer, &self.shard.stats, self.output, self.write_gap).await
+    }
+
+    fn client(&self) -> Option<RawFd> {
+        Some(self.socket.fd())
     }
 
     fn plain(&self) -> Option<End<'_>> {

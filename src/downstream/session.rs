@@ -69,9 +69,9 @@ impl Drop for Session {
     }
 }
 
-/// Serves a connection to its end. A new one is expected to speak at once, so it starts out active.
+/// Serves a connection to its end. Until it speaks it holds no buffer, however many there are.
 pub async fn serve(session: Session) {
-    while let Next::Idle = Box::pin(active(&session)).await {
+    loop {
         let first = session.served.get() == 0;
         let Some(timeouts) = timeouts_of(&session) else { return };
         // A drain closes idle connections at once, and soon one whose first request may be under way.
@@ -92,6 +92,10 @@ pub async fn serve(session: Session) {
         // A wait below two sweeps: the next one is worth a buffer.
         session.hot.set(session.shard.deadlines.now_ms() - since <= 40);
         session.readable.set(true);
+        match Box::pin(active(&session)).await {
+            Next::Idle => {}
+            Next::Closed => return,
+        }
     }
 }
 

@@ -123,8 +123,16 @@ impl<'c> Attempt<'c> {
             upgrade: self.upgrade,
             buffer: Buffer::new(Class::Medium),
         };
+        if let Some(client) = sink.client() {
+            connection.timer.watch(client);
+        }
         let sent = self.send(connection, body, &progress);
-        match beside(sent, incoming.run(sink, response)).await {
+        let outcome = beside(sent, incoming.run(sink, response)).await;
+        if connection.timer.unwatch() {
+            self.shard.stats.clients_gone.add();
+            return Err(AttemptError::ClientGone);
+        }
+        match outcome {
             Ok((Ok(finished), _)) => Ok(finished),
             Ok((Err(IncomingError::Silence), send_ended)) => Err(self.after_silence(connection, send_ended)),
             Ok((Err(IncomingError::Failed(error)), _)) => Err(error),

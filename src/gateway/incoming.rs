@@ -199,7 +199,8 @@ impl Incoming<'_> {
         let connection = self.connection;
         self.buffer.compact();
         if self.buffer.is_empty() && self.buffer.spare() < Class::Large.bytes() {
-            self.buffer = Buffer::new(Class::Large);
+            let exhausted = self.shard.process.buffers_exhausted();
+            self.buffer = Buffer::new(if exhausted { Class::Small } else { Class::Large });
         }
         connection.timer.arm(self.settings.body_gap_timeout, OnDue::ShutBoth);
         let flush = async {

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use crate::config::model::ForwardPath;
 use crate::http1::refusal::Refusal;
 use crate::http1::rewrite::{RequestFacts, write_request};
-use crate::http1::target::normalize;
+use crate::http1::target::{is_ambiguous, normalize};
 use crate::message::{BodyLength, Method, RequestHead};
 use crate::shard::Shard;
 use crate::shard::installed::Installed;
@@ -84,6 +84,9 @@ pub fn plan(
     let cluster = cluster_of(installed, route)?;
     let path = match route.forward_path {
         ForwardPath::Normalized => path,
+        ForwardPath::Original if is_ambiguous(received) => {
+            return Err(LocalReply { status: 400, reason: "ambiguous_path" });
+        }
         ForwardPath::Original => received,
     };
     let request_id = shard.random.request_id();

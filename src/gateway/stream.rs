@@ -3,6 +3,8 @@
 //! A request body is drained into the upstream's buffer, a response is queued piece by piece and flushed. HTTP/1
 //! implements both in [`crate::downstream`]; another protocol stands beside it.
 
+use std::os::fd::RawFd;
+
 use super::bulk::End;
 use crate::message::{BodyLength, ResponseHead};
 use crate::sys::buffer::Buffer;
@@ -76,6 +78,9 @@ pub trait ResponseSink {
     /// # Errors
     /// When the client does not take it.
     fn flush(&mut self) -> impl Future<Output = Result<(), SinkClosed>>;
+
+    /// The descriptor of the client's connection, where one request has it for itself.
+    fn client(&self) -> Option<RawFd>;
 
     /// The plain socket behind the sink, where content of known length can go as it is once everything queued was
     /// flushed; `None` where it is framed or encrypted.

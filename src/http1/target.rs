@@ -34,6 +34,36 @@ pub fn normalize<'a>(
     Ok(scratch)
 }
 
+/// Whether servers differ about where `path`, as received, leads: it climbs by a dot segment and also holds what some
+/// take for a separator or drop (an empty segment, a backslash, `%2F`, `%5C`).
+///
+/// Such a path must not be forwarded as it is: it could leave the route that its normal form was matched by.
+#[must_use]
+pub fn is_ambiguous(path: &[u8]) -> bool {
+    let mut plain = Vec::with_capacity(path.len());
+    let mut rest = path;
+    let mut doubtful = path.windows(2).any(|pair| pair == b"//");
+    while let Some((&byte, tail)) = rest.split_first() {
+        rest = tail;
+        let escaped = tail
+            .first_chunk::<2>()
+            .filter(|_| byte == b'%')
+            .map(|digits| digits.map(|d| d.to_ascii_uppercase()));
+        let byte = match escaped {
+            Some([b'2', b'E']) => b'.',
+            Some([b'2', b'F'] | [b'5', b'C']) => b'\\',
+            _ => byte,
+        };
+        if escaped.is_some() && matches!(byte, b'.' | b'\\') {
+            rest = rest.get(2..).unwrap_or_default();
+        }
+        doubtful |= byte == b'\\';
+        plain.push(byte);
+    }
+    doubtful
+        && plain.split(|byte| matches!(byte, b'/' | b'\\')).any(|segment| matches!(segment, b"." | b".."))
+}
+
 /// Whether nothing in `path` needs a closer look.
 #[inline]
 fn is_plain(path: &[u8], policy: &PathPolicy) -> bool {
@@ -248,6 +278,17 @@ mod tests {
             ("/a/b", "/a/b"),
         ] {
             assert_eq!(with(merged, path).as_deref(), Ok(expected), "{path}");
+        }
+    }
+
+    /// Only the climb together with a doubtful separator is ambiguous, in any spelling of either.
+    #[test]
+    fn tells_ambiguous_paths() {
+        for path in ["/pub/x//../adm", "/a//%2e%2E/b", "/a/..%2fb", "/a/..\\..\\b", "/a%5c../b", "//./a"] {
+            assert!(is_ambiguous(path.as_bytes()), "{path}");
+        }
+        for path in ["/", "/a/../b", "/a//b", "/a%2Fb", "/a\\b", "/a/..b//c", "/%2", "/a/%2e./b"] {
+            assert!(!is_ambiguous(path.as_bytes()), "{path}");
         }
     }
 }

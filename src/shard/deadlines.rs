@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use monoio::io::{CancelHandle, Canceller};
 
-use crate::sys::socket::shutdown_fd;
+use crate::sys::socket::{is_broken, shutdown_fd};
 
 /// Time between two sweeps.
 pub const SWEEP: Duration = Duration::from_millis(20);
@@ -48,6 +48,9 @@ struct Entry {
     fd: RawFd,
     on_due: OnDue,
     fired: bool,
+    /// A client whose going away ends the operation, too; -1 for none.
+    watched: RawFd,
+    client_gone: bool,
     canceller: Option<Canceller>,
 }
 
@@ -68,7 +71,14 @@ impl Deadlines {
     /// A timer for operations on `fd`; it must be dropped before the socket is closed.
     pub fn timer(self: &Rc<Self>, fd: RawFd) -> Timer {
         let mut lists = self.lists.borrow_mut();
-        let entry = Entry { fd, on_due: OnDue::ShutBoth, fired: false, canceller: None };
+        let entry = Entry {
+            fd,
+            on_due: OnDue::ShutBoth,
+            fired: false,
+            watched: -1,
+            client_gone: false,
+            canceller: None,
+        };
         let index = if let Some(index) = lists.free.pop() {
             lists.due[index as usize] = 0;
             lists.entries[index as usize] = entry;
@@ -114,6 +124,17 @@ impl Deadlines {
         for (due, entry) in due.iter_mut().zip(entries) {
             if *due > latest && entry.on_due == on_due {
                 *due = latest;
+            }
+        }
+    }
+
+    /// Ends operations whose client has gone. A system call for each that is watched, so not for every sweep.
+    pub fn look_after_clients(&self) {
+        for entry in &mut self.lists.borrow_mut().entries {
+            if entry.watched >= 0 && is_broken(entry.watched) {
+                entry.watched = -1;
+                entry.client_gone = true;
+                shutdown_fd(entry.fd, Shutdown::Both);
             }
         }
     }
@@ -178,6 +199,21 @@ impl Timer {
         self.deadlines.lists.borrow_mut().due[self.index as usize] = 0;
     }
 
+    /// Ends the operations on this socket, too, once the connection of `client` is reset. The caller ends the watch
+    /// before that socket closes.
+    pub fn watch(&self, client: RawFd) {
+        let entry = &mut self.deadlines.lists.borrow_mut().entries[self.index as usize];
+        entry.watched = client;
+        entry.client_gone = false;
+    }
+
+    /// Ends the watch. Returns whether the client had gone.
+    pub fn unwatch(&self) -> bool {
+        let entry = &mut self.deadlines.lists.borrow_mut().entries[self.index as usize];
+        entry.watched = -1;
+        entry.client_gone
+    }
+
     /// Whether it fired since it was last armed.
     #[inline]
     #[must_use]
@@ -203,6 +239,7 @@ impl Drop for Timer {
         let mut lists = self.deadlines.lists.borrow_mut();
         lists.due[self.index as usize] = 0;
         lists.entries[self.index as usize].fd = -1;
+        lists.entries[self.index as usize].watched = -1;
         lists.entries[self.index as usize].canceller = None;
         lists.free.push(self.index);
     }

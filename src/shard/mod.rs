@@ -93,6 +93,7 @@ pub struct Shard {
 /// Runs a shard on the calling thread until it is told to end.
 pub fn run(start: ShardStart) {
     let ShardStart { id, core, driver, process, mailbox, events } = start;
+    let _guard = PanicGuard { id, events: events.clone() };
     let ended = |error: Option<String>| {
         let _ = events.send(Event::Shard(id, ShardEvent::Ended { error }));
     };
@@ -135,6 +136,21 @@ pub fn run(start: ShardStart) {
         None
     });
     ended(error);
+}
+
+/// Tells the supervisor of a shard that panicked, where a panic does not end the process.
+struct PanicGuard {
+    id: usize,
+    events: EventSender,
+}
+
+impl Drop for PanicGuard {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let error = Some(format!("shard {} panicked", self.id));
+            let _ = self.events.send(Event::Shard(self.id, ShardEvent::Ended { error }));
+        }
+    }
 }
 
 /// The shard's clock: fires timers, keeps the date, reaps idle upstream connections.
@@ -202,6 +218,7 @@ impl Shard {
         let now_ms = self.deadlines.now_ms();
         if now_ms / 1000 != self.reaped_s.replace(now_ms / 1000) {
             self.endpoints.borrow_mut().visit(|endpoint| endpoint.reap(now_ms));
+            self.deadlines.look_after_clients();
         }
         if self.process.buffers_exhausted() {
             buffer::trim();

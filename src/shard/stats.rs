@@ -76,6 +76,8 @@ stats! {
     upstream_stale,
     /// Requests sent again because a pooled connection died.
     upstream_replays,
+    /// Exchanges given up because the client's connection was reset.
+    clients_gone,
     /// Responses that could not be completed.
     responses_cut,
     /// Timer `header`: 408.

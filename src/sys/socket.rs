@@ -178,6 +178,15 @@ pub(crate) fn shutdown_fd(fd: RawFd, how: Shutdown) {
     unsafe { libc::shutdown(fd, how) };
 }
 
+/// Whether the connection behind a descriptor was reset or closed both ways. A peer that only ended its sending is
+/// still there: it may be waiting for its answer.
+pub(crate) fn is_broken(fd: RawFd) -> bool {
+    let mut poll = libc::pollfd { fd, events: 0, revents: 0 };
+    // SAFETY: `poll` is one valid entry during the call, which does not wait.
+    let ready = unsafe { libc::poll(&raw mut poll, 1, 0) };
+    ready == 1 && poll.revents & (libc::POLLERR | libc::POLLHUP) != 0
+}
+
 /// Lends a listener's descriptor to the socket libraries.
 pub(crate) fn borrow_listener(listener: &monoio::net::TcpListener) -> BorrowedFd<'_> {
     // SAFETY: the descriptor is open while the listener lives, and the borrow ends with the listener's.
