@@ -12,7 +12,7 @@ use crate::sys::socket::Socket;
 /// Bytes read and dropped before the connection is closed all the same.
 const LINGER_BYTES_MAX: usize = 8 * 1024 * 1024;
 
-/// Ends sending, then reads until the client closes, `linger` is over or [`LINGER_BYTES_MAX`] came.
+/// Ends sending, then reads until the client closes, `linger` is over or `LINGER_BYTES_MAX` came.
 pub async fn linger(shard: &Shard, socket: &Socket, timer: &Timer, linger: Duration) {
     socket.shutdown(Shutdown::Write);
     timer.arm(linger, OnDue::ShutRead);

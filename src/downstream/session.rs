@@ -1,4 +1,4 @@
-//! One client connection over its whole life: waits without a buffer, is served by [`super::active`] while requests
+//! One client connection over its whole life: waits without a buffer, is served by `active` while requests
 //! follow closely, and waits again.
 //!
 //! An idle session is a small task that holds a socket and a timer; what it needs to serve a request lives in one boxed

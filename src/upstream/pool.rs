@@ -91,7 +91,7 @@ impl Endpoint {
         idle.push(Idle { connection, expires_ms });
     }
 
-    /// Closes what is beyond its time, and what an endpoint closed: of the oldest [`LOOKS_MAX`], the others when they
+    /// Closes what is beyond its time, and what an endpoint closed: of the oldest `LOOKS_MAX`, the others when they
     /// have become the oldest or are taken.
     pub fn reap(&self, now_ms: u64) {
         let mut looks = LOOKS_MAX;
