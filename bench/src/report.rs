@@ -1,0 +1,60 @@
+//! What a load generator's run came to, as JSON between the commands of this harness and to scripts.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+/// One run of a load generator.
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+pub struct LoadReport {
+    /// Whether the numbers may be used. A generator that was itself the bottleneck makes them worthless.
+    pub valid: bool,
+    /// Why not, a sentence each.
+    pub invalid_reasons: Vec<String>,
+    /// Requests answered as expected, after the warm-up.
+    pub requests: u64,
+    /// Measured time in seconds, without the warm-up.
+    pub seconds: f64,
+    /// Requests answered as expected per second.
+    pub requests_per_second: f64,
+    /// Everything else, by kind: `connect`, `read`, `write`, `closed`, `timeout`, `status`, `content`, `malformed`.
+    pub errors: BTreeMap<String, u64>,
+    /// Content bytes received.
+    pub content_bytes: u64,
+    /// Latency in microseconds.
+    pub latency_us: Latency,
+    /// Points of the latency distribution for plots: quantile (0 to 1) and microseconds.
+    pub quantiles: Vec<(f64, f64)>,
+    /// What the generator itself used and how late it was.
+    pub generator: Generator,
+}
+
+/// Latency in microseconds.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Serialize)]
+pub struct Latency {
+    /// Arithmetic mean.
+    pub mean: f64,
+    /// Median.
+    pub p50: f64,
+    /// 90 %.
+    pub p90: f64,
+    /// 99 %.
+    pub p99: f64,
+    /// 99.9 %.
+    pub p99_9: f64,
+    /// 99.99 %.
+    pub p99_99: f64,
+    /// The longest.
+    pub max: f64,
+}
+
+/// The generator's own cost. Zero where a foreign generator does not tell.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Serialize)]
+pub struct Generator {
+    /// CPU time in microseconds per request.
+    pub cpu_us_per_request: f64,
+    /// Share of its cores that it was busy, 0 to 1.
+    pub busy: f64,
+    /// How late it started requests at the 99th percentile, in microseconds; only with a constant rate.
+    pub lag_p99_us: f64,
+}
