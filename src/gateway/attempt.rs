@@ -4,6 +4,7 @@
 //! The request's send and the response's first receive are submitted together. A response may begin, and end, while
 //! the request body is still coming; then neither connection is used again.
 
+use std::pin::pin;
 use std::rc::Rc;
 
 use super::bulk::{self, BULK_BYTES_MIN, BulkError, End};
@@ -126,8 +127,11 @@ impl<'c> Attempt<'c> {
         if let Some(client) = sink.client() {
             connection.timer.watch(client);
         }
-        let sent = self.send(connection, body, &progress);
-        let outcome = beside(sent, incoming.run(sink, response)).await;
+        let outcome = {
+            let sent = pin!(self.send(connection, body, &progress));
+            let received = pin!(incoming.run(sink, response));
+            beside(sent, received).await
+        };
         if connection.timer.unwatch() {
             self.shard.stats.clients_gone.add();
             return Err(AttemptError::ClientGone);
