@@ -297,7 +297,7 @@ fn floor_char(text: &str, mut at: usize) -> usize {
 }
 
 /// Text of an operator's file made safe to print: control characters escaped, at most 80 characters.
-pub(super) fn visible(text: &str) -> Cow<'_, str> {
+pub(crate) fn visible(text: &str) -> Cow<'_, str> {
     const CHARS_MAX: usize = 80;
     let plain = |c: char| !c.is_control();
     if text.len() <= CHARS_MAX && text.chars().all(plain) {

@@ -35,6 +35,7 @@ mod virtual_service;
 use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 
+pub(crate) use diagnostic::visible;
 pub use diagnostic::{DIAGNOSTICS_MAX, Diagnostic, Excerpt, Location, Related, Severity};
 pub use process::parse_cores;
 pub use source::{FILE_BYTES_MAX, FILES_MAX};

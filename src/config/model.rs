@@ -1,5 +1,6 @@
 //! The typed configuration: what `lower` makes of the files, complete and checked. Nothing here can be invalid.
 
+use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -61,10 +62,10 @@ impl Default for Process {
     }
 }
 
-/// `cores`: `"auto" | "all" | "4" | "0-3,6"`.
+/// `cores`: `"auto" | "all" | "4" | "0-3,6" | "numa:0"`.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub enum Cores {
-    /// One shard for each physical core this process may run on.
+    /// One shard for each physical core this process may run on, no more than the cgroup's quota feeds.
     #[default]
     Auto,
     /// One shard for each logical core this process may run on.
@@ -73,6 +74,26 @@ pub enum Cores {
     Count(u32),
     /// Exactly these cores, in this order.
     List(Vec<u32>),
+    /// As `auto`, on the cores of these NUMA nodes.
+    Numa(Vec<u32>),
+}
+
+/// As the operator writes it.
+impl fmt::Display for Cores {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let joined = |list: &[u32]| list.iter().map(u32::to_string).collect::<Vec<_>>().join(",");
+        match self {
+            Self::Auto => f.write_str("auto"),
+            Self::All => f.write_str("all"),
+            Self::Count(count) => count.fmt(f),
+            // A lone number would be a count.
+            Self::List(list) => match list[..] {
+                [core] => write!(f, "{core}-{core}"),
+                _ => f.write_str(&joined(list)),
+            },
+            Self::Numa(nodes) => write!(f, "numa:{}", joined(nodes)),
+        }
+    }
 }
 
 /// `driver`.

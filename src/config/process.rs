@@ -12,7 +12,7 @@ use toml::de::DeValue;
 /// Shards of one process: as many CPUs as Linux counts on common builds.
 const CORES_MAX: u32 = 1024;
 
-const CORES_FORM: &str = "`\"auto\"`, `\"all\"`, a number of cores (`4`), or a list of cores (`\"0-3,6\"`)";
+const CORES_FORM: &str = "`\"auto\"`, `\"all\"`, a number of cores (`4`), a list of cores (`\"0-3,6\"`), or NUMA nodes (`\"numa:0\"`)";
 
 /// Lowers the table.
 pub(super) fn lower(reader: &mut Reader<'_>, table: &Table<'_>) -> Process {
@@ -77,54 +77,60 @@ fn cores(reader: &mut Reader<'_>, table: &Table<'_>) -> Option<Cores> {
 /// # Errors
 /// A sentence that says what is wrong.
 pub fn parse_cores(text: &str) -> Result<Cores, String> {
-    let number = |text: &str, what: &str| {
-        let plain = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
-        let number = text.parse::<u32>().ok().filter(|_| plain);
-        number.ok_or_else(|| format!("`{}` is not {what}", visible(text)))
-    };
     match text {
         "auto" => return Ok(Cores::Auto),
         "all" => return Ok(Cores::All),
         _ => {}
     }
-    if !text.contains(['-', ',']) {
-        let count = number(text, "a number of cores")?;
-        if count == 0 {
-            // No shards is no wish anybody has; the core of that number is.
-            return Ok(Cores::List(vec![0]));
-        }
-        return if (1..=CORES_MAX).contains(&count) {
-            Ok(Cores::Count(count))
-        } else {
-            Err(format!("a process has 1 to {CORES_MAX} shards"))
-        };
+    if let Some(nodes) = text.strip_prefix("numa:") {
+        return parse_list(nodes, "NUMA node").map(Cores::Numa);
     }
+    if text.contains(['-', ',']) {
+        return parse_list(text, "core").map(Cores::List);
+    }
+    match parse_number(text, "a number of cores")? {
+        // No shards is no wish anybody has; the core of that number is.
+        0 => Ok(Cores::List(vec![0])),
+        count @ 1..=CORES_MAX => Ok(Cores::Count(count)),
+        _ => Err(format!("a process has 1 to {CORES_MAX} shards")),
+    }
+}
+
+fn parse_number(text: &str, what: &str) -> Result<u32, String> {
+    let plain = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    let number = text.parse::<u32>().ok().filter(|_| plain);
+    number.ok_or_else(|| format!("`{}` is not {what}", visible(text)))
+}
+
+/// `0-3,6`: numbers of `what`, each once, in the order written.
+fn parse_list(text: &str, what: &str) -> Result<Vec<u32>, String> {
     let mut list = Vec::new();
     let mut seen = HashSet::new();
     for part in text.split(',') {
         let (first, last) = part.split_once('-').unwrap_or((part, part));
-        let (first, last) = (number(first, "a core")?, number(last, "a core")?);
+        let number = |text| parse_number(text, &format!("a {what}"));
+        let (first, last) = (number(first)?, number(last)?);
         if first > last {
             return Err(format!("the range {first}-{last} runs backwards"));
         }
         if last >= CORES_MAX {
-            return Err(format!("cores are counted from 0 to {}", CORES_MAX - 1));
+            return Err(format!("{what}s are counted from 0 to {}", CORES_MAX - 1));
         }
-        for core in first..=last {
-            if !seen.insert(core) {
-                return Err(format!("core {core} is named twice"));
+        for number in first..=last {
+            if !seen.insert(number) {
+                return Err(format!("{what} {number} is named twice"));
             }
-            list.push(core);
+            list.push(number);
         }
     }
-    Ok(Cores::List(list))
+    Ok(list)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    /// The four forms of `cores`.
+    /// The five forms of `cores`.
     #[test]
     fn reads_cores() {
         assert_eq!(parse_cores("auto"), Ok(Cores::Auto));
@@ -133,6 +139,9 @@ mod tests {
         assert_eq!(parse_cores("4"), Ok(Cores::Count(4)));
         assert_eq!(parse_cores("0-3,6"), Ok(Cores::List(vec![0, 1, 2, 3, 6])));
         assert_eq!(parse_cores("6-6"), Ok(Cores::List(vec![6])));
+        assert_eq!(parse_cores("numa:0"), Ok(Cores::Numa(vec![0])));
+        assert_eq!(parse_cores("numa:1,0"), Ok(Cores::Numa(vec![1, 0])));
+        assert_eq!(parse_cores("numa:0-2"), Ok(Cores::Numa(vec![0, 1, 2])));
     }
 
     /// Malformed lists, and lists that would make a shard twice or too many.
@@ -141,6 +150,20 @@ mod tests {
         for text in ["", "1025", "x", "-", "1-", "3-1", "1,1", "0-2,2", "0-4294967295", "+4", "1,,2", "9999"]
         {
             assert!(parse_cores(text).is_err(), "{text:?}");
+        }
+        for (text, part) in [
+            ("numa:", "`` is not a NUMA node"),
+            ("numa:x", "`x` is not a NUMA node"),
+            ("numa:0,0", "NUMA node 0 is named twice"),
+            ("numa:2-1", "backwards"),
+            ("numa:1024", "NUMA nodes are counted from 0 to 1023"),
+            ("numa:all", "`all` is not a NUMA node"),
+            ("numa:0,", "`` is not a NUMA node"),
+            ("numa", "`numa` is not a number of cores"),
+            ("NUMA:0", "is not a number of cores"),
+        ] {
+            let error = parse_cores(text).err().unwrap_or_default();
+            assert!(error.contains(part), "{text:?}: {error:?}");
         }
     }
 }

@@ -88,6 +88,10 @@ pub struct ShardDump {
     pub shard: usize,
     /// Effective generation.
     pub generation: u64,
+    /// Microseconds since the shard started.
+    pub age_us: u64,
+    /// Microseconds of CPU time that its thread used.
+    pub cpu_us: u64,
     /// Buffers in use.
     pub buffers_in_use: usize,
     /// Timers that exist.

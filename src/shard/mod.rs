@@ -15,7 +15,7 @@ pub mod turn;
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use self::deadlines::{Deadlines, OnDue, SWEEP};
 use self::flag::Flag;
@@ -31,6 +31,7 @@ use crate::downstream::accept::Listeners;
 use crate::http1::reply::DateCache;
 use crate::supervisor::event::{Event, EventSender};
 use crate::sys::buffer;
+use crate::sys::cpu::thread_cpu_time;
 use crate::sys::ring;
 use crate::sys::splice::Pipe;
 
@@ -87,6 +88,7 @@ pub struct Shard {
     /// Second of the last warning.
     warned_s: Cell<u64>,
     drained: Flag,
+    started: Instant,
     events: EventSender,
 }
 
@@ -182,6 +184,7 @@ impl Shard {
             reaped_s: Cell::new(0),
             warned_s: Cell::new(0),
             drained: Flag::default(),
+            started: Instant::now(),
             events,
         }
     }
@@ -289,6 +292,8 @@ impl Shard {
         ShardDump {
             shard: self.id,
             generation: installed.as_ref().map_or(0, |installed| installed.table().generation),
+            age_us: self.started.elapsed().as_micros() as u64,
+            cpu_us: thread_cpu_time().as_micros() as u64,
             buffers_in_use: buffer::in_use(),
             timers: self.deadlines.timers(),
             stats: self.stats.snapshot(),

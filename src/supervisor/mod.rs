@@ -4,14 +4,15 @@
 //! [`event`] at a time until the process is to end. A [`reload`] goes the way of the first generation.
 
 pub mod cores;
+pub mod dump;
 pub mod event;
 pub mod load;
 pub mod reload;
 pub mod signals;
 pub mod status;
+pub mod topology;
 
-use std::collections::HashMap;
-use std::io::Write;
+use std::collections::{BTreeSet, HashMap};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, channel};
@@ -20,13 +21,14 @@ use std::time::{Duration, Instant};
 
 use signal_hook::consts::{SIGHUP, SIGUSR1};
 
+use self::dump::Dumps;
 use self::event::{Event, EventSender};
 use self::load::{ListenerSpec, Loaded, Source};
 use self::reload::Reload;
 use self::status::ReloadStatus;
 use crate::config::Diagnostic;
 use crate::config::model::{Cores, Driver, Process};
-use crate::shard::mailbox::{MailboxSender, ShardCommand, ShardDump, ShardEvent, mailbox};
+use crate::shard::mailbox::{MailboxSender, ShardCommand, ShardEvent, mailbox};
 use crate::shard::process::ProcessLimits;
 use crate::shard::{self, ShardStart};
 use crate::table::ListenerKey;
@@ -93,9 +95,10 @@ pub struct Supervisor {
     reload: Option<Reload>,
     reload_again: bool,
     reloads: ReloadStatus,
-    dump: Vec<ShardDump>,
+    dumps: Dumps,
     draining: bool,
-    ended: usize,
+    /// Shards that ended as told.
+    ended: BTreeSet<usize>,
 }
 
 /// Reads the configuration, starts the shards and makes the first generation effective.
@@ -106,9 +109,13 @@ pub fn start(source: Source, options: &Options) -> Result<Supervisor, StartError
     let read = source.read();
     let Some(config) = &read.config else { return Err(StartError::Config(read.diagnostics)) };
     let process = config.process.clone();
-    let host = cores::Host::detect();
-    let chosen =
-        cores::choose(options.cores.as_ref().unwrap_or(&process.cores), &host).map_err(StartError::Host)?;
+    let host = topology::Topology::detect();
+    let plan =
+        cores::plan(options.cores.as_ref().unwrap_or(&process.cores), &host).map_err(StartError::Host)?;
+    let chosen: Vec<u32> = plan.shards.iter().map(|shard| shard.core).collect();
+    if let Some(note) = plan.note(&host) {
+        tracing::warn!("{note}");
+    }
     let loaded = load::build(read, 1, chosen.len());
     let limits = Arc::new(ProcessLimits::new(&process));
     let (events, inbox) = channel();
@@ -126,9 +133,9 @@ pub fn start(source: Source, options: &Options) -> Result<Supervisor, StartError
         reload: None,
         reload_again: false,
         reloads: ReloadStatus::default(),
-        dump: Vec::new(),
+        dumps: Dumps::default(),
         draining: false,
-        ended: 0,
+        ended: BTreeSet::new(),
         process,
     };
     supervisor.start_shards(&chosen, options).map_err(StartError::Host)?;
@@ -142,9 +149,10 @@ impl Supervisor {
         for (id, &core) in cores.iter().enumerate() {
             let (sender, receiver) =
                 mailbox().map_err(|error| format!("no mailbox for shard {id}: {error}"))?;
+            let core = (!options.no_pin).then_some(core);
             let start = ShardStart {
                 id,
-                core: (!options.no_pin).then_some(core),
+                core,
                 driver,
                 process: Arc::clone(&self.limits),
                 mailbox: receiver,
@@ -155,21 +163,20 @@ impl Supervisor {
                 .spawn(move || shard::run(start))
                 .map_err(|error| format!("no thread for shard {id}: {error}"))?;
             self.shards.push(sender);
+            self.dumps.cores.push(core);
         }
-        self.await_started(cores, options)
+        self.await_started()
     }
 
-    fn await_started(&mut self, cores: &[u32], options: &Options) -> Result<(), String> {
+    fn await_started(&mut self) -> Result<(), String> {
         let deadline = Instant::now() + START_TIMEOUT;
         let mut reasons: Vec<String> = Vec::new();
-        for _ in cores {
+        for _ in 0..self.shards.len() {
             let left = deadline.saturating_duration_since(Instant::now());
             match self.inbox.recv_timeout(left) {
                 Ok(Event::Shard(id, ShardEvent::Started { rung, passed_over })) => {
-                    let core = match cores.get(id) {
-                        Some(core) if !options.no_pin => core.to_string(),
-                        _ => "any".into(),
-                    };
+                    let core = self.dumps.cores.get(id).copied().flatten();
+                    let core = core.map_or_else(|| "any".into(), |core| core.to_string());
                     tracing::info!(shard = id, core, driver = rung.name(), "shard started");
                     self.driver_name = rung.driver();
                     reasons.extend(passed_over);
@@ -287,7 +294,7 @@ impl Supervisor {
                 self.request_reload();
                 self.update_status_file();
             }
-            Event::Signal(SIGUSR1) => self.tell_all(|| ShardCommand::Dump),
+            Event::Signal(SIGUSR1) => self.request_dump(),
             Event::Signal(_) if self.draining => {
                 tracing::warn!("second signal: ending at once");
                 return Some(End::Interrupted);
@@ -312,34 +319,18 @@ impl Supervisor {
             ShardEvent::Committed { generation, error } => self.shard_committed(id, generation, error),
             // Dropping a large table takes long: it happens here, where nobody waits.
             ShardEvent::Retired(tables) => drop(tables),
-            ShardEvent::Dumped(dump) => self.collect_dump(*dump),
+            ShardEvent::Dumped(dump) => self.take_dump(*dump),
             ShardEvent::Started { .. } => {}
             ShardEvent::Ended { error: Some(error) } => return Some(End::Failed(error)),
             ShardEvent::Ended { error: None } => {
-                self.ended += 1;
-                if self.ended == self.shards.len() {
+                self.ended.insert(id);
+                if self.ended.len() == self.shards.len() {
                     return Some(End::Drained);
                 }
+                self.dump_without(id);
             }
         }
         None
-    }
-
-    fn collect_dump(&mut self, dump: ShardDump) {
-        // A shard that is asked again before the others answered speaks for now.
-        self.dump.retain(|other| other.shard != dump.shard);
-        self.dump.push(dump);
-        if self.dump.len() == self.shards.len() {
-            let mut shards = std::mem::take(&mut self.dump);
-            shards.sort_by_key(|dump| dump.shard);
-            let dump = serde_json::json!({
-                "generation": self.generation,
-                "buffer_bytes": crate::sys::buffer::allocated_bytes(),
-                "shards": shards,
-            });
-            // Nobody may be reading stdout any more.
-            let _ = writeln!(std::io::stdout(), "dump {dump}");
-        }
     }
 
     fn tell_all(&self, command: impl Fn() -> ShardCommand) {

@@ -1,7 +1,8 @@
 //! The status file: who runs, what is effective and how the last reload ended, for scripts and `ringgate reload`.
 //!
 //! Written whole beside its place and renamed, so that a reader never sees half of it. The supervisor writes it when
-//! it starts to serve, at each request for a reload and at its end, and when it drains; it goes away with the process.
+//! it starts to serve, at each request for a reload and at its end, when shards told their load, and when it drains; it
+//! goes away with the process.
 
 use std::fs;
 use std::io;
@@ -10,6 +11,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use super::dump::LoadStatus;
 use super::{Listening, Supervisor};
 use crate::sys::process::start_ticks;
 
@@ -17,7 +19,7 @@ use crate::sys::process::start_ticks;
 const ERROR_BYTES_MAX: usize = 16 * 1024;
 
 /// What the file holds.
-#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 pub struct Status {
     /// Process id.
     pub pid: u32,
@@ -29,6 +31,9 @@ pub struct Status {
     pub state: State,
     /// Reloads.
     pub reload: ReloadStatus,
+    /// Load of the shards, when SIGUSR1 last asked for it.
+    #[serde(default)]
+    pub load: LoadStatus,
     /// What it listens on.
     pub listening: Vec<ListeningStatus>,
 }
@@ -160,6 +165,7 @@ impl Supervisor {
             generation: self.generation,
             state: if self.draining { State::Draining } else { State::Serving },
             reload: self.reloads.clone(),
+            load: self.dumps.status.clone(),
             listening: self.listening().into_iter().map(entry).collect(),
         })
     }

@@ -1,6 +1,7 @@
 //! The only folder with `unsafe`: what the safe libraries do not offer, each call behind a safe type.
 //!
 //! * [`buffer`]: owned buffers that the kernel fills and drains while an operation is in flight;
+//! * [`cpu`]: the CPU time of a thread;
 //! * [`process`]: signals to another process;
 //! * [`ring`]: a shard's runtime, down the ladder of ring flags to epoll, and why it stopped where it did;
 //! * [`socket`]: one TCP socket that is read and written at the same time;
@@ -8,6 +9,7 @@
 #![allow(unsafe_code, reason = "this folder is where it is fenced in")]
 
 pub mod buffer;
+pub mod cpu;
 pub mod process;
 pub mod ring;
 pub mod socket;

@@ -81,6 +81,29 @@ fn written_values() {
     assert_eq!(config.clusters[0].connect_timeout, Duration::from_secs(90));
 }
 
+/// Each form of `cores` as written in a file.
+#[test]
+fn forms_of_cores() {
+    for (text, cores) in [
+        ("\"auto\"", Cores::Auto),
+        ("\"all\"", Cores::All),
+        ("3", Cores::Count(3)),
+        ("\"3\"", Cores::Count(3)),
+        ("\"3,1\"", Cores::List(vec![3, 1])),
+        ("\"numa:0\"", Cores::Numa(vec![0])),
+        ("\"numa:1,0\"", Cores::Numa(vec![1, 0])),
+    ] {
+        let config = config(&[
+            &format!("[process]\ncores = {text}\n{GATEWAY}"),
+            SERVICE,
+            &virtual_service("web", "*", &rule("")),
+        ]);
+        assert_eq!(config.process.cores, cores, "{text}");
+        // What is printed reads the same again.
+        assert_eq!(crate::config::parse_cores(&cores.to_string()), Ok(cores));
+    }
+}
+
 /// Only services and subsets that routes use become clusters, each once, in the order of use.
 #[test]
 fn makes_the_clusters_in_use() {
