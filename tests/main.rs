@@ -16,6 +16,7 @@ mod support;
 mod bounds;
 mod check;
 mod cores;
+mod cores_command;
 mod drain;
 mod drivers;
 mod headers;

@@ -3,13 +3,14 @@
 //! Diagnostics and the closing line go to standard output. Exit code 0: valid, warnings or not; 1: errors; 2:
 //! wrong usage (by clap).
 
-use std::io::{self, IsTerminal as _, Write as _};
+use std::io::{self, Write as _};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, ValueEnum};
 
-use crate::config::render::{self, Colour};
+use super::output;
+use crate::config::render;
 
 /// Arguments of `check`.
 #[derive(Args, Clone, Debug)]
@@ -26,7 +27,7 @@ pub struct CheckArgs {
 pub enum Format {
     /// For programs: one JSON object
     Json,
-    /// For people: excerpts, hints and a closing line
+    /// For people
     Text,
 }
 
@@ -38,7 +39,7 @@ pub fn run(args: &CheckArgs) -> ExitCode {
     match args.format {
         Format::Json => output.push_str(&render::json(loaded.config.as_ref(), &loaded.diagnostics)),
         Format::Text => {
-            let colour = colour();
+            let colour = output::stdout_colour();
             for diagnostic in &loaded.diagnostics {
                 output.push_str(&render::text(diagnostic, colour));
                 output.push('\n');
@@ -50,10 +51,4 @@ pub fn run(args: &CheckArgs) -> ExitCode {
     // A reader that closed its end (`| head`) has seen what it wanted; the exit code still tells the result.
     let _ = io::stdout().write_all(output.as_bytes());
     if loaded.config.is_some() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
-}
-
-/// Colours only for a terminal whose user did not ask for none (<https://no-color.org>).
-fn colour() -> Colour {
-    let refused = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
-    if io::stdout().is_terminal() && !refused { Colour::Ansi } else { Colour::Plain }
 }

@@ -1,11 +1,13 @@
 //! The command line: one file per command.
 
 pub mod check;
+pub mod cores;
 pub mod demo;
 mod log;
 mod output;
 pub mod reload;
 pub mod run;
+mod running;
 
 use std::process::ExitCode;
 
@@ -16,6 +18,7 @@ Examples:
   ringgate demo
   ringgate check configs/quickstart.toml
   ringgate run configs/quickstart.toml
+  ringgate cores
 
 `ringgate COMMAND --help` has examples of each command.";
 
@@ -31,6 +34,8 @@ struct Cli {
 enum Command {
     /// Check a configuration and list every problem
     Check(check::CheckArgs),
+    /// Show the host's cores, which of them get a shard and why; or the load of a running gateway's shards
+    Cores(cores::CoresArgs),
     /// Try it: a gateway in front of backends of its own
     Demo(demo::DemoArgs),
     /// Have a running gateway take its configuration anew, and wait for the outcome
@@ -46,6 +51,7 @@ pub fn main() -> ExitCode {
     let _flush = log::to_stderr();
     match cli.command {
         Command::Check(args) => check::run(&args),
+        Command::Cores(args) => cores::run(&args),
         Command::Demo(args) => demo::run_command(&args),
         Command::Reload(args) => reload::run(&args),
         Command::Run(args) => run::run(&args),

@@ -2,17 +2,14 @@
 //!
 //! Sends SIGHUP to the process that the status file names and reads the file until that request is answered.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
-use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use clap::{ArgGroup, Args};
 use signal_hook::consts::SIGHUP;
 
-use super::output;
-use crate::supervisor::status::Status;
-use crate::sys::process::send_signal;
+use super::running::{self, NO_ANSWER, Outcome, Question};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -29,12 +26,6 @@ Exit codes:
   1  it is not, and the reason is on stderr; or no gateway runs
   2  the command line is wrong
   3  no answer came in time";
-
-/// Time between two looks at the file.
-const LOOK: Duration = Duration::from_millis(20);
-
-/// Exit code of "no answer in time".
-const NO_ANSWER: u8 = 3;
 
 /// Arguments of `ringgate reload`.
 #[derive(Args, Clone, Debug)]
@@ -54,20 +45,15 @@ pub struct ReloadArgs {
     pub json: bool,
 }
 
-/// What came of a request.
-enum Outcome {
-    /// Answered; the reload's own result is in the status.
-    Answered(Status),
-    /// The process is gone.
-    Ended,
-    /// No answer in time.
-    Late(Status),
-}
-
 /// Runs the command.
 #[must_use]
 pub fn run(args: &ReloadArgs) -> ExitCode {
-    let outcome = status_path(args).and_then(|path| request(&path, Duration::from_secs(args.wait)));
+    let question = Question {
+        signal: (SIGHUP, "SIGHUP"),
+        counts: |status| (status.reload.requests, status.reload.answered),
+    };
+    let wait = Duration::from_secs(args.wait);
+    let outcome = status_path(args).and_then(|path| running::request(&path, wait, &question));
     let outcome = match outcome {
         Ok(outcome) => outcome,
         Err(error) => {
@@ -105,50 +91,10 @@ pub fn run(args: &ReloadArgs) -> ExitCode {
     }
 }
 
-/// Where the status file is. A configuration with errors is no use here, even though the gateway would refuse it
-/// itself: where its status file is can not be known.
 fn status_path(args: &ReloadArgs) -> Result<PathBuf, String> {
-    if let Some(path) = &args.status_file {
-        return Ok(path.clone());
-    }
-    let Some(path) = &args.config else { return Err("neither a configuration nor --status-file".into()) };
-    let loaded = crate::config::load(path);
-    let Some(config) = loaded.config else {
-        let problems = output::diagnostics(&loaded.diagnostics);
-        return Err(format!("the configuration has errors; nothing was sent\n{problems}"));
-    };
-    let missing = || {
-        format!(
-            "{} sets no `status_file` in [process]: set one, restart, or use --status-file",
-            path.display()
-        )
-    };
-    config.process.status_file.ok_or_else(missing)
-}
-
-/// Sends the request and waits until it is answered.
-fn request(path: &Path, wait: Duration) -> Result<Outcome, String> {
-    let before = Status::read(path)?;
-    if !before.is_alive() {
-        return Err(format!("{}: process {} does not run any more", path.display(), before.pid));
-    }
-    send_signal(before.pid, SIGHUP).map_err(|error| format!("SIGHUP to process {}: {error}", before.pid))?;
-    let deadline = Instant::now() + wait;
-    loop {
-        // A file that went away went with its process.
-        let status = Status::read(path).unwrap_or_else(|_| before.clone());
-        if (status.pid, status.start_ticks) != (before.pid, before.start_ticks) {
-            return Ok(Outcome::Ended);
-        }
-        if status.reload.answered > before.reload.requests {
-            return Ok(Outcome::Answered(status));
-        }
-        if !before.is_alive() {
-            return Ok(Outcome::Ended);
-        }
-        if Instant::now() >= deadline {
-            return Ok(Outcome::Late(status));
-        }
-        thread::sleep(LOOK);
+    match (&args.status_file, &args.config) {
+        (Some(path), _) => Ok(path.clone()),
+        (None, Some(config)) => running::status_path(config),
+        (None, None) => Err("neither a configuration nor --status-file".into()),
     }
 }

@@ -44,8 +44,9 @@ pub struct RunArgs {
 /// How shards sit on this host; the same for each command that starts some.
 #[derive(Args, Clone, Debug, Default)]
 pub struct ShardArgs {
-    /// Cores that get a shard: all, auto (one per physical core), a number, or a list such as 0-3,6
-    #[arg(long, value_name = "CORES", value_parser = cores)]
+    /// Cores that get a shard: auto (one per physical core, within the quota), all, a number, a list such as 0-3,6, or
+    /// NUMA nodes such as numa:0; `ringgate cores` shows what each comes to
+    #[arg(long, value_name = "CORES", value_parser = parse_cores)]
     pub cores: Option<Cores>,
     /// Do not pin shards to their cores
     #[arg(long)]
@@ -61,10 +62,6 @@ impl ShardArgs {
     pub fn options(&self) -> Options {
         Options { cores: self.cores.clone(), driver: self.driver, no_pin: self.no_pin }
     }
-}
-
-fn cores(text: &str) -> Result<Cores, String> {
-    parse_cores(text)
 }
 
 fn driver(text: &str) -> Result<Driver, String> {
