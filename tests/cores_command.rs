@@ -271,6 +271,44 @@ both_drivers! {
         gateway.stop();
     }
 
+    /// A drain whose first shards are done already still tells of the others.
+    fn while_draining(driver) {
+        let gate = crate::support::Gate::new();
+        let backend = Backend::start({
+            let gate = gate.clone();
+            move |conn| {
+                while conn.request().is_some() {
+                    gate.wait();
+                    conn.reply(200, "late");
+                }
+            }
+        });
+        let path = status_path();
+        let single = config::single(backend.address(), "", "");
+        let mut gateway = Gateway::start_with(
+            &format!("[process]\nstatus_file = {path:?}\n{single}"),
+            &["--driver", driver.name(), "--cores", "all", "--no-pin"],
+        );
+        let mut busy = gateway.connect();
+        busy.send("GET / HTTP/1.1\r\nHost: a.test\r\n\r\n");
+        backend.wait_requests(1);
+        gateway.signal("TERM");
+        let started = Instant::now();
+        loop {
+            let output = ask(&path, &["--over", "0", "--format", "json"]);
+            assert_exit(&output, 0, "load");
+            let status = json(&output);
+            if status["load"]["shards"].as_array().unwrap().len() == 1 {
+                assert_eq!(status["load"]["shards"][0]["connections"], 1, "{status}");
+                break;
+            }
+            assert!(started.elapsed() < DEADLINE, "{status}");
+        }
+        gate.open();
+        assert_eq!(busy.response("GET").status, 200);
+        assert_eq!(gateway.wait_exit().code(), Some(0));
+    }
+
     /// Nobody waits for ever on a gateway that does not answer.
     fn no_answer(driver) {
         let (mut gateway, path, _backend) = running(driver, &["--cores", "1", "--no-pin"]);

@@ -46,8 +46,8 @@ pub fn plan(cores: &Cores, host: &Topology) -> Result<Plan, String> {
             );
         }
         Cores::All => allowed.iter().map(|&core| place(core, "every usable core takes one")).collect(),
-        Cores::Auto => take_physical(host, &ranked(host, physical(host), host.nic_node())),
-        Cores::Numa(nodes) => take_physical(host, &ranked(host, in_nodes(host, nodes)?, host.nic_node())),
+        Cores::Auto => take_physical(host, &ranked(physical(host), host.nic_node())),
+        Cores::Numa(nodes) => take_physical(host, &ranked(in_nodes(host, nodes)?, host.nic_node())),
         Cores::Count(count) => {
             let usable = allowed.len();
             if *count == 0 || *count as usize > usable {
@@ -104,22 +104,16 @@ fn in_nodes<'h>(host: &'h Topology, nodes: &[u32]) -> Result<Vec<&'h Core>, Stri
 }
 
 /// The best first.
-fn ranked<'h>(host: &Topology, mut cores: Vec<&'h Core>, first_node: Option<u32>) -> Vec<&'h Core> {
-    let node_of = |core: &Core| core.numa_node;
-    let count = |same: &dyn Fn(&Core) -> bool| cores.iter().filter(|core| same(core)).count();
-    let mut keys: Vec<_> = cores
-        .iter()
-        .map(|core| {
-            let in_node = count(&|other| node_of(other) == node_of(core));
-            let in_cache = count(&|other| other.llc == core.llc && node_of(other) == node_of(core));
-            let first = first_node.is_some() && node_of(core) == first_node;
-            ((!first, Reverse(in_node), node_of(core), Reverse(in_cache), core.llc, core.core), *core)
-        })
-        .collect();
-    keys.sort_by_key(|(key, _)| *key);
-    cores.clear();
-    cores.extend(keys.into_iter().map(|(_, core)| core));
-    debug_assert!(cores.iter().all(|core| host.core(core.core).is_some()));
+fn ranked<'h>(mut cores: Vec<&'h Core>, first_node: Option<u32>) -> Vec<&'h Core> {
+    let all = cores.clone();
+    let count = |same: &dyn Fn(&Core) -> bool| all.iter().filter(|core| same(core)).count();
+    cores.sort_by_cached_key(|core| {
+        let node = core.numa_node;
+        let elsewhere = first_node.is_none() || node != first_node;
+        let in_node = count(&|other| other.numa_node == node);
+        let in_cache = count(&|other| other.llc == core.llc && other.numa_node == node);
+        (elsewhere, Reverse(in_node), node, Reverse(in_cache), core.llc, core.core)
+    });
     cores
 }
 
@@ -134,11 +128,11 @@ fn take_physical(host: &Topology, ranked: &[&Core]) -> Vec<Placement> {
 
 /// The first physical cores of the ranking, then their siblings in the same order; ascending.
 fn take_count(host: &Topology, count: usize) -> Vec<Placement> {
-    let first = ranked(host, physical(host), host.nic_node());
+    let first = ranked(physical(host), host.nic_node());
     let siblings = host.allowed().filter(|core| host.leader(core) != core.core).collect();
     let mut shards: Vec<Placement> =
         first.iter().take(count).map(|core| place_physical(host, core, &first, count)).collect();
-    for core in ranked(host, siblings, host.nic_node()).into_iter().take(count - shards.len()) {
+    for core in ranked(siblings, host.nic_node()).into_iter().take(count - shards.len()) {
         let why =
             format!("sibling of {}: {count} shards on {} physical cores", host.leader(core), first.len());
         shards.push(Placement { core: core.core, why });

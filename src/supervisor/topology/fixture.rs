@@ -78,11 +78,11 @@ impl Fixture {
         let shared = format!("{pair}-{},{}-{}\n", pair + 1, pair + 8, pair + 9);
         let own = format!("{first},{}\n", first + 8);
         let caches = [
-            ("1", "Data", "32K", &own),
             ("1", "Instruction", "32K", &own),
             ("2", "Unified", "1024K", &own),
             ("3", "Unified", "16384K", &shared),
         ];
+        // The instruction cache is index 0, the last level index 2.
         for (index, (level, kind, size, cores)) in caches.into_iter().enumerate() {
             let base = format!("{base}/cache/index{index}");
             self.write(&format!("{base}/level"), level);

@@ -89,7 +89,8 @@ pub(super) fn parse_list(text: &str) -> Option<Vec<u32>> {
     for part in text.trim().split(',').filter(|part| !part.is_empty()) {
         let (first, last) = part.split_once('-').unwrap_or((part, part));
         let (first, last): (u32, u32) = (first.parse().ok()?, last.parse().ok()?);
-        if first > last || last >= NUMBER_MAX {
+        // No kernel repeats a number; a long text that does would fill the memory.
+        if first > last || last >= NUMBER_MAX || list.len() > NUMBER_MAX as usize {
             return None;
         }
         list.extend(first..=last);
@@ -132,6 +133,7 @@ mod tests {
         for text in ["", "0", "0-1", "0-3,6", "1,3,5-7,9"] {
             assert_eq!(format_list(&parse_list(text).unwrap_or_default()), text);
         }
+        assert_eq!(parse_list(&"0-9999,".repeat(10)), None);
         assert_eq!(format_list(&[u32::MAX]), u32::MAX.to_string());
     }
 }
