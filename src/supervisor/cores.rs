@@ -104,7 +104,7 @@ fn in_nodes<'h>(host: &'h Topology, nodes: &[u32]) -> Result<Vec<&'h Core>, Stri
 }
 
 /// The best first.
-fn ranked<'h>(mut cores: Vec<&'h Core>, first_node: Option<u32>) -> Vec<&'h Core> {
+fn ranked(mut cores: Vec<&Core>, first_node: Option<u32>) -> Vec<&Core> {
     let all = cores.clone();
     let count = |same: &dyn Fn(&Core) -> bool| all.iter().filter(|core| same(core)).count();
     cores.sort_by_cached_key(|core| {

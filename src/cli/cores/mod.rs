@@ -41,7 +41,7 @@ Exit codes:
 #[derive(Args, Clone, Debug)]
 #[command(after_help = EXAMPLES)]
 pub struct CoresArgs {
-    /// A configuration whose [process] table says which cores [default: auto]
+    /// A configuration that says which cores; without one, auto
     #[arg(value_name = "CONFIG", conflicts_with = "status_file")]
     pub config: Option<PathBuf>,
     /// Cores that get a shard, over the configuration's: auto, all, a number, a list such as 0-3,6, or numa:0
