@@ -302,6 +302,25 @@ both_drivers! {
         assert_eq!(client.response("POST").text(), "xxxxxx");
     }
 
+    /// It ends with the head: a long response whose endpoint is always ready may take its reader longer.
+    fn first_byte_and_a_slow_reader(driver) {
+        const BYTES: usize = 32 << 20;
+        let backend = Backend::start(|conn| {
+            if conn.request().is_some() {
+                // In one piece: the gateway is to find more of it whenever it looks.
+                conn.reply(200, vec![b'x'; BYTES]);
+                conn.wait_closed();
+            }
+        });
+        let gateway = upstream_timer(driver, backend.address(), &http_pool("first_byte_timeout = \"400ms\""));
+        let mut client = gateway.connect();
+        client.send("GET / HTTP/1.1\r\nHost: a.test\r\n\r\n");
+        // Past the timer, while the sockets on the way are full.
+        thread::sleep(2 * TIMEOUT);
+        assert_eq!(client.response("GET").content.body.len(), BYTES);
+        assert_eq!(Dump::of(&gateway).sum("responses_cut"), 0);
+    }
+
     fn upstream_body_gap(driver) {
         let backend = Backend::start(|conn| {
             if conn.request().is_some() {

@@ -83,6 +83,8 @@ impl Incoming<'_> {
             sink.flush().await.map_err(|_| AttemptError::ClientGone)?;
         }
         self.progress.response_begun.set(true);
+        // It bounded the wait for this head. Left armed, it would cut a long response whose endpoint never makes us wait.
+        self.connection.timer.disarm();
         if !self.progress.request_sent.get() {
             sink.close();
         }
