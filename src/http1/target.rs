@@ -35,7 +35,7 @@ pub fn normalize<'a>(
 }
 
 /// Whether servers differ about where `path`, as received, leads: it climbs by a dot segment and also holds what some
-/// take for a separator or drop (an empty segment, a backslash, `%2F`, `%5C`).
+/// take for a separator or drop (an empty segment, a backslash, `%2F`, `%5C`, parameters behind a dot segment: `..;a`).
 ///
 /// Such a path must not be forwarded as it is: it could leave the route that its normal form was matched by.
 #[must_use]
@@ -52,16 +52,21 @@ pub fn is_ambiguous(path: &[u8]) -> bool {
         let byte = match escaped {
             Some([b'2', b'E']) => b'.',
             Some([b'2', b'F'] | [b'5', b'C']) => b'\\',
+            Some([b'3', b'B']) => b';',
             _ => byte,
         };
-        if escaped.is_some() && matches!(byte, b'.' | b'\\') {
+        if escaped.is_some() && matches!(byte, b'.' | b'\\' | b';') {
             rest = rest.get(2..).unwrap_or_default();
         }
         doubtful |= byte == b'\\';
         plain.push(byte);
     }
-    doubtful
-        && plain.split(|byte| matches!(byte, b'/' | b'\\')).any(|segment| matches!(segment, b"." | b".."))
+    let mut segments = plain.split(|byte| matches!(byte, b'/' | b'\\'));
+    segments.any(|segment| {
+        let parameters = segment.iter().position(|byte| *byte == b';');
+        let name = segment.get(..parameters.unwrap_or(segment.len())).unwrap_or_default();
+        matches!(name, b"." | b"..") && (doubtful || parameters.is_some())
+    })
 }
 
 /// Whether nothing in `path` needs a closer look.
@@ -284,10 +289,30 @@ mod tests {
     /// Only the climb together with a doubtful separator is ambiguous, in any spelling of either.
     #[test]
     fn tells_ambiguous_paths() {
-        for path in ["/pub/x//../adm", "/a//%2e%2E/b", "/a/..%2fb", "/a/..\\..\\b", "/a%5c../b", "//./a"] {
+        for path in [
+            "/pub/x//../adm",
+            "/a//%2e%2E/b",
+            "/a/..%2fb",
+            "/a/..\\..\\b",
+            "/a%5c../b",
+            "//./a",
+            "/a/..;/b",
+            "/.%3b/a",
+        ] {
             assert!(is_ambiguous(path.as_bytes()), "{path}");
         }
-        for path in ["/", "/a/../b", "/a//b", "/a%2Fb", "/a\\b", "/a/..b//c", "/%2", "/a/%2e./b"] {
+        for path in [
+            "/",
+            "/a/../b",
+            "/a//b",
+            "/a%2Fb",
+            "/a\\b",
+            "/a/..b//c",
+            "/%2",
+            "/a/%2e./b",
+            "/a;b/../c",
+            "/..a;b",
+        ] {
             assert!(!is_ambiguous(path.as_bytes()), "{path}");
         }
     }
