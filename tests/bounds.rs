@@ -195,6 +195,39 @@ both_drivers! {
         assert_eq!(client.get("a.test", "/").status, 200);
     }
 
+    /// At `buffer_bytes_max` further requests are answered without buffers of their own.
+    fn buffers_used_up(driver) {
+        let backend = Plain::small();
+        let text = "[process]\nbuffer_bytes_max = \"16MiB\"\n".to_owned() + &config::single(backend.address(), "", "");
+        let gateway = Gateway::start(driver, &text);
+        let mut late: Vec<Client> = (0..1500).map(|_| gateway.connect()).collect();
+        let head = format!("GET / HTTP/1.1\r\nHost: a.test\r\nX: {}", "y".repeat(31_000));
+        let mut holding = Vec::new();
+        // One after the other: at once, they would refuse each other while they grow.
+        while Dump::of(&gateway).sum("refusals") == 0 {
+            assert!(holding.len() < 300, "the bound is never reached");
+            let mut client = gateway.connect();
+            client.send(&head);
+            holding.push(client);
+            let count = holding.len() as u64;
+            Dump::wait(&gateway, "a buffer for it, or a refusal", |dump| {
+                dump.sum("buffers_in_use") == count || dump.sum("refusals") > 0
+            });
+        }
+        for client in &mut late {
+            client.send("GET / HT");
+        }
+        let all = (late.len() + holding.len()) as u64;
+        let dump = Dump::wait(&gateway, "each with a buffer or refused", |dump| {
+            dump.sum("buffers_in_use") + dump.sum("refusals") >= all
+        });
+        assert!(dump.sum("refusals") > 100, "{dump:?}");
+        assert!(dump.top("buffer_bytes") < 18 << 20, "{dump:?}");
+        drop((holding, late));
+        Dump::wait(&gateway, "all of them gone", |dump| dump.sum("buffers_in_use") == 0);
+        assert_eq!(gateway.connect().get("a.test", "/").status, 200);
+    }
+
     /// 10 000 requests in one piece are answered one by one, in order, those with and without an endpoint.
     fn a_flood_of_pipelined_requests(driver) {
         const REQUESTS: usize = 10_000;

@@ -72,6 +72,31 @@ both_drivers! {
         }
     }
 
+    /// After a timer, too: the bytes of a client that was too slow do not destroy the answer that says so.
+    fn after_a_timeout(driver) {
+        let backend = Backend::start(|conn| {
+            let _ = conn.head();
+            let _ = conn.until_end();
+        });
+        let gateway = gateway(driver, &backend, "timeouts = { header = \"200ms\", body_gap = \"200ms\" }");
+        for begin in ["GET / HTTP/1.1\r\nHo", "POST / HTTP/1.1\r\nHost: a.test\r\nContent-Length: 90\r\n\r\nx"] {
+            let mut client = gateway.connect();
+            client.send(begin);
+            let started = Instant::now();
+            while !client.has_input() {
+                assert!(started.elapsed() < DEADLINE, "no answer to {begin:?}");
+                std::thread::sleep(Duration::from_millis(5));
+            }
+            // A reset answers the first of them, so a later one fails.
+            for _ in 0..5 {
+                client.send("late");
+                std::thread::sleep(Duration::from_millis(20));
+            }
+            assert_eq!(client.response("POST").status, 408);
+            client.assert_closed();
+        }
+    }
+
     /// A small body that is already there does not cost the connection.
     fn small_bodies_are_skipped(driver) {
         let backend = Backend::fixed("ok");

@@ -52,6 +52,12 @@ impl Dump {
         }
     }
 
+    /// A figure of the whole process.
+    #[track_caller]
+    pub(crate) fn top(&self, name: &str) -> u64 {
+        self.0[name].as_u64().unwrap_or_else(|| panic!("no {name} in {}", self.0))
+    }
+
     /// A counter or gauge, summed over the shards.
     #[track_caller]
     pub(crate) fn sum(&self, name: &str) -> u64 {

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use socket2::{Domain, SockAddr, Socket, Type};
 
+use crate::pressure::Dump;
 use crate::support::config::{self, http_pool, tcp_pool};
 use crate::support::{Backend, Client, Driver, Failure, Gateway};
 
@@ -87,6 +88,37 @@ const MALFORMED: &[(&[u8], &str)] = &[
 ];
 
 both_drivers! {
+    /// A request that fails while an informational head is half with the client gets no answer in the middle of it.
+    fn no_answer_inside_a_head(driver) {
+        const FIRST: usize = 900_000;
+        let backend = Backend::start(|conn| {
+            if conn.head().is_some() {
+                conn.reply(200, "x".repeat(FIRST));
+            }
+            if conn.head().is_some() {
+                let early = format!("HTTP/1.1 103 E\r\n{}\r\n", format!("X: {}\r\n", "y".repeat(240)).repeat(230));
+                for _ in 0..32 {
+                    if conn.try_send(early.as_bytes()).is_err() {
+                        return;
+                    }
+                }
+                conn.wait_closed();
+            }
+        });
+        let gateway = Gateway::start(driver, &config::single(backend.address(), "", ""));
+        let mut client = Client::connect_small(gateway.address(), 2048);
+        client.send("GET / HTTP/1.1\r\nHost: a.test\r\n\r\n");
+        client.send("POST / HTTP/1.1\r\nHost: a.test\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nx\r\n");
+        Dump::wait(&gateway, "the second request", |dump| dump.sum("requests") == 2);
+        client.send("ZZ\r\n");
+        // Reset or not: where a head begins, the head or content before it is whole.
+        let all = String::from_utf8(client.remainder()).unwrap();
+        for (at, _) in all.match_indices("HTTP/1.1 ").skip(1) {
+            let before = &all[at - 20..at];
+            assert!(before.ends_with("\r\n\r\n") || before.ends_with("xxxx"), "{before:?}");
+        }
+    }
+
     fn connect_refused(driver) {
         let gateway = Gateway::start(driver, &config::single(closed_port(), "", ""));
         let mut client = gateway.connect();

@@ -95,7 +95,7 @@ pub(super) async fn active(session: &Session) -> Next {
     let mut connection = Connection {
         session,
         write_timer: shard.deadlines.timer(session.socket.fd()),
-        input: Buffer::new(Class::Small),
+        input: Buffer::default(),
         output: Buffer::default(),
         scratch: shard.take_scratch(),
         scan: Scan::default(),
@@ -115,15 +115,13 @@ impl Connection<'_> {
             self.finish(true).await;
             return Next::Closed;
         }
+        self.input = Buffer::new(Class::Small);
         loop {
             let after = match self.read_head().await {
                 HeadRead::Complete => self.exchange().await,
                 HeadRead::Closed => return Next::Closed,
                 HeadRead::Idle => return Next::Idle,
-                HeadRead::Refused(reply) => {
-                    self.session.shard.stats.refusals.add();
-                    self.refuse(reply)
-                }
+                HeadRead::Refused(reply) => self.refuse(reply),
             };
             match after {
                 AfterRequest::Continue => self.session.shard.give_way(REQUEST_COST).await,
@@ -167,7 +165,7 @@ impl Connection<'_> {
             let partial = !self.input.is_empty();
             if partial && !head_timer_runs {
                 // From the head's first bytes on, whatever trickles in later: a slow head has this long in all.
-                self.session.timer.arm(self.timeouts.header, OnDue::ShutRead);
+                self.session.timer.arm(self.timeouts.header, OnDue::CancelRead);
                 head_timer_runs = true;
             }
             match self.receive(partial).await {
@@ -176,14 +174,7 @@ impl Connection<'_> {
                     self.session.shard.stats.timeout_header.add();
                     return HeadRead::Refused(LocalReply { status: 408, reason: "header_timeout" });
                 }
-                Received::End => {
-                    if self.session.timer.fired() {
-                        let stats = &self.session.shard.stats;
-                        let first = self.session.served.get() == 0;
-                        if first { &stats.timeout_header } else { &stats.timeout_keep_alive }.add();
-                    }
-                    return HeadRead::Closed;
-                }
+                Received::End => return HeadRead::Closed,
                 Received::Nothing => return HeadRead::Idle,
             }
         }
@@ -209,10 +200,9 @@ impl Connection<'_> {
         self.input.compact();
         let input = std::mem::take(&mut self.input);
         let read = async {
-            if partial {
-                return session.socket.read(input).await;
+            if !partial {
+                session.timer.arm(HOT, OnDue::CancelRead);
             }
-            session.timer.arm(HOT, OnDue::CancelRead);
             session.socket.read_cancelable(input, session.timer.cancel_handle()).await
         };
         let write = async {
@@ -236,7 +226,7 @@ impl Connection<'_> {
                 }
                 Received::Bytes
             }
-            Err(error) if error.raw_os_error() == Some(libc::ECANCELED) => {
+            Err(error) if !partial && error.raw_os_error() == Some(libc::ECANCELED) => {
                 session.hot.set(false);
                 Received::Nothing
             }
@@ -254,6 +244,7 @@ impl Connection<'_> {
 
     /// Queues the answer to a request that could not be read to its end.
     fn refuse(&mut self, reply: LocalReply) -> AfterRequest {
+        self.session.shard.stats.refusals.add();
         let terms = ResponseTerms { version: Version::Http11, method: Method::Get, close: true };
         let mut sink = Http1ResponseSink::new(
             &self.session.shard,
@@ -348,6 +339,8 @@ impl Connection<'_> {
 
     async fn finish(&mut self, lingering: bool) {
         if self.flush().await.is_ok() && lingering {
+            // What still comes is dropped unseen; many may linger at once.
+            (self.input, self.output) = (Buffer::default(), Buffer::default());
             let session = self.session;
             linger(&session.shard, &session.socket, &session.timer, self.timeouts.linger).await;
         }

@@ -1,5 +1,6 @@
 //! The content of an HTTP/1 request as it arrives (RFC 9112 section 6), for [`crate::gateway::exchange`].
 
+use std::io;
 use std::time::Duration;
 
 use crate::gateway::bulk::End;
@@ -64,6 +65,27 @@ impl<'s> Http1RequestBody<'s> {
     pub fn discard_buffered(&mut self) -> bool {
         let mut dropped = Buffer::new(Class::Small);
         self.drain_into(&mut dropped, BodyLength::Known(0)) == Ok(true)
+    }
+
+    /// Reads on within the gap. The socket stays usable when that is over: its client is to get an answer.
+    async fn read(&mut self) -> io::Result<usize> {
+        loop {
+            self.timer.arm(self.gap, OnDue::CancelRead);
+            let buffer = std::mem::take(self.input);
+            let (result, buffer) = self.socket.read_cancelable(buffer, self.timer.cancel_handle()).await;
+            *self.input = buffer;
+            match result {
+                // While the response is spliced, older kernels do not wait for data here.
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    self.timer.arm(self.gap, OnDue::StopWaiting);
+                    monoio::select! {
+                        ready = self.socket.readable() => ready?,
+                        () = self.timer.expiry() => return Err(io::ErrorKind::TimedOut.into()),
+                    }
+                }
+                result => return result,
+            }
+        }
     }
 
     fn drain_chunks(&mut self, out: &mut Buffer, rechunk: bool) -> Result<bool, BodyError> {
@@ -136,10 +158,7 @@ impl RequestBody for Http1RequestBody<'_> {
             // The decoder consumes everything it is given, so a full buffer can not stay.
             return Err(BodyError::Malformed("chunk_too_long"));
         }
-        self.timer.arm(self.gap, OnDue::ShutRead);
-        let buffer = std::mem::take(self.input);
-        let (result, buffer) = self.socket.read(buffer).await;
-        *self.input = buffer;
+        let result = self.read().await;
         self.timer.disarm();
         if matches!(result, Ok(1..)) { Ok(()) } else { Err(self.fault()) }
     }
@@ -148,7 +167,7 @@ impl RequestBody for Http1RequestBody<'_> {
         match self.state {
             State::Known(left) if self.input.is_empty() => {
                 let (socket, timer, gap) = (self.socket, self.timer, self.gap);
-                Some((End { socket, timer, gap, on_due: OnDue::ShutRead }, left))
+                Some((End { socket, timer, gap, on_due: OnDue::StopWaiting }, left))
             }
             _ => None,
         }

@@ -37,6 +37,7 @@ pub struct Http1ResponseSink<'s> {
     terms: ResponseTerms,
     framing: BodyLength,
     cut: bool,
+    flushing: bool,
 }
 
 impl<'s> Http1ResponseSink<'s> {
@@ -49,7 +50,17 @@ impl<'s> Http1ResponseSink<'s> {
         write_gap: Duration,
         terms: ResponseTerms,
     ) -> Self {
-        Self { shard, socket, timer, output, write_gap, terms, framing: BodyLength::None, cut: false }
+        Self {
+            shard,
+            socket,
+            timer,
+            output,
+            write_gap,
+            terms,
+            framing: BodyLength::None,
+            cut: false,
+            flushing: false,
+        }
     }
 
     /// Whether the connection must end after this response.
@@ -182,7 +193,14 @@ impl ResponseSink for Http1ResponseSink<'_> {
         if self.output.is_empty() {
             return Ok(());
         }
-        send(self.socket, self.timer, &self.shard.stats, self.output, self.write_gap).await
+        self.flushing = true;
+        let sent = send(self.socket, self.timer, &self.shard.stats, self.output, self.write_gap).await;
+        self.flushing = false;
+        sent
+    }
+
+    fn is_interrupted(&self) -> bool {
+        self.flushing
     }
 
     fn client(&self) -> Option<RawFd> {

@@ -5,7 +5,7 @@
 //! future.
 
 use std::cell::Cell;
-use std::net::{Shutdown, SocketAddr};
+use std::net::SocketAddr;
 use std::rc::Rc;
 
 use super::accept::Listener;
@@ -14,7 +14,7 @@ use crate::config::model::{Limits, Timeouts};
 use crate::shard::deadlines::{OnDue, Timer};
 use crate::shard::process::ConnectionPlace;
 use crate::shard::{FRESH_DRAIN, Shard};
-use crate::sys::socket::Socket;
+use crate::sys::socket::{Socket, has_bytes};
 
 /// A client connection. The timer stands before the socket: it must go first.
 pub struct Session {
@@ -63,6 +63,17 @@ impl Session {
     }
 }
 
+impl Session {
+    /// Counts the end of a wait, unless a drain ended it.
+    fn count_expiry(&self) {
+        let stats = &self.shard.stats;
+        if self.shard.is_draining() {
+            return;
+        }
+        if self.served.get() == 0 { &stats.timeout_header } else { &stats.timeout_keep_alive }.add();
+    }
+}
+
 impl Drop for Session {
     fn drop(&mut self) {
         self.shard.stats.sessions_open.sub();
@@ -82,12 +93,16 @@ pub async fn serve(session: Session) {
         } else {
             session.timer.arm(timeouts.keep_alive, OnDue::CloseIdle);
         }
-        if session.shard.is_draining() && !first {
-            session.socket.shutdown(Shutdown::Read);
+        if session.shard.is_draining() && !first && !has_bytes(session.socket.fd()) {
+            return;
         }
         let since = session.shard.deadlines.now_ms();
         if session.socket.readable().await.is_err() {
             return;
+        }
+        if session.timer.fired() {
+            // Whatever came after the timer looked is not read: a request is served as a whole or not at all.
+            return session.count_expiry();
         }
         // A wait below two sweeps: the next one is worth a buffer.
         session.hot.set(session.shard.deadlines.now_ms() - since <= 40);

@@ -85,7 +85,10 @@ fn fill(splice: &mut Splice<'_>, left: u64) -> Result<usize, BulkError> {
 
 async fn wait_readable(from: End<'_>) -> Result<(), BulkError> {
     from.timer.arm(from.gap, from.on_due);
-    let ready = from.socket.readable().await;
+    let ready = monoio::select! {
+        ready = from.socket.readable() => ready,
+        () = from.timer.expiry() => Ok(()),
+    };
     from.timer.disarm();
     if ready.is_err() || from.timer.fired() { Err(BulkError::Source) } else { Ok(()) }
 }

@@ -97,6 +97,8 @@ pub async fn run<B: RequestBody, S: ResponseSink>(
                 shard.stats.upstream_replays.add();
                 endpoint_again = Some(index);
             }
+            // An answer would stand in the middle of an informational head that the client has not taken.
+            Err(AttemptError::Body(_)) if sink.is_interrupted() => return Ended::Gone,
             Err(AttemptError::Body(error)) => return body_failed(shard, sink, error),
             Err(AttemptError::Upstream(failure)) => {
                 return reply(shard, sink, failure, attempt.has_whole_body());

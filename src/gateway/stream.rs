@@ -79,6 +79,10 @@ pub trait ResponseSink {
     /// When the client does not take it.
     fn flush(&mut self) -> impl Future<Output = Result<(), SinkClosed>>;
 
+    /// Whether a flush was given up before its end: part of a message may be with the client, and nothing that follows
+    /// could be told from it.
+    fn is_interrupted(&self) -> bool;
+
     /// The descriptor of the client's connection, where one request has it for itself.
     fn client(&self) -> Option<RawFd>;
 

@@ -6,14 +6,16 @@
 //! A timer fires at the earliest when its time is up and at the latest two sweeps later.
 
 use std::cell::{Cell, RefCell};
+use std::future::poll_fn;
 use std::net::Shutdown;
 use std::os::fd::RawFd;
 use std::rc::Rc;
+use std::task::{Poll, Waker};
 use std::time::{Duration, Instant};
 
 use monoio::io::{CancelHandle, Canceller};
 
-use crate::sys::socket::{is_broken, shutdown_fd};
+use crate::sys::socket::{has_bytes, is_broken, shutdown_fd};
 
 /// Time between two sweeps.
 pub const SWEEP: Duration = Duration::from_millis(20);
@@ -26,14 +28,18 @@ const TICK_MS: u128 = 10;
 pub enum OnDue {
     /// Cancels a read started with [`Timer::cancel_handle`]; the socket stays usable.
     CancelRead,
-    /// Shuts down receiving of a connection that has not sent a byte yet; a drain brings the time forward.
+    /// Shuts down receiving of a connection that has not sent a byte yet; a drain brings the time forward. Does nothing
+    /// where bytes wait: a request whose head was read must not lose its body.
     CloseFresh,
-    /// Shuts down receiving of a connection without a request under way; a drain does the same at once.
+    /// The same for a connection without a request under way; a drain does it at once.
     CloseIdle,
     /// Shuts down both directions: reads end, writes and connects fail.
     ShutBoth,
-    /// Shuts down receiving: a read ends as at the end of the stream, an answer can still be sent.
+    /// Shuts down receiving: a read ends as at the end of the stream. What the peer still sends is answered with a reset,
+    /// RFC 1122 section 4.2.2.13, so this is for connections that are over.
     ShutRead,
+    /// Ends a wait for [`Timer::expiry`]; the socket stays usable.
+    StopWaiting,
 }
 
 /// Ticks since the shard started; 0 in `due` means "not armed", so time starts at 1.
@@ -52,6 +58,7 @@ struct Entry {
     watched: RawFd,
     client_gone: bool,
     canceller: Option<Canceller>,
+    waiting: Option<Waker>,
 }
 
 /// All timers of a shard.
@@ -78,6 +85,7 @@ impl Deadlines {
             watched: -1,
             client_gone: false,
             canceller: None,
+            waiting: None,
         };
         let index = if let Some(index) = lists.free.pop() {
             lists.due[index as usize] = 0;
@@ -159,9 +167,18 @@ impl Deadlines {
 
 impl Entry {
     fn fire(&mut self) {
+        let may_be_too_late = matches!(self.on_due, OnDue::CloseFresh | OnDue::CloseIdle);
+        if may_be_too_late && has_bytes(self.fd) {
+            return;
+        }
         self.fired = true;
         match self.on_due {
             OnDue::CancelRead => self.canceller = self.canceller.take().map(Canceller::cancel),
+            OnDue::StopWaiting => {
+                if let Some(waker) = self.waiting.take() {
+                    waker.wake();
+                }
+            }
             OnDue::ShutBoth => shutdown_fd(self.fd, Shutdown::Both),
             OnDue::CloseFresh | OnDue::CloseIdle | OnDue::ShutRead => shutdown_fd(self.fd, Shutdown::Read),
         }
@@ -221,6 +238,19 @@ impl Timer {
         self.deadlines.lists.borrow().entries[self.index as usize].fired
     }
 
+    /// Waits until the timer fires, armed with [`OnDue::StopWaiting`].
+    pub async fn expiry(&self) {
+        poll_fn(|context| {
+            let entry = &mut self.deadlines.lists.borrow_mut().entries[self.index as usize];
+            if entry.fired {
+                return Poll::Ready(());
+            }
+            entry.waiting = Some(context.waker().clone());
+            Poll::Pending
+        })
+        .await;
+    }
+
     /// The handle that [`OnDue::CancelRead`] works through.
     #[must_use]
     pub fn cancel_handle(&self) -> CancelHandle {
@@ -241,6 +271,46 @@ impl Drop for Timer {
         lists.entries[self.index as usize].fd = -1;
         lists.entries[self.index as usize].watched = -1;
         lists.entries[self.index as usize].canceller = None;
+        lists.entries[self.index as usize].waiting = None;
         lists.free.push(self.index);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+
+    use std::io::{Read, Write};
+    use std::net::{TcpListener, TcpStream};
+    use std::os::fd::AsRawFd;
+
+    use super::*;
+
+    /// Closing an idle connection leaves one alone on which a request has arrived: all of it can still be read.
+    #[test]
+    fn spares_connections_with_bytes() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let deadlines = Rc::new(Deadlines::default());
+        for sends in [false, true] {
+            let mut client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+            let (mut session, _) = listener.accept().unwrap();
+            let timer = deadlines.timer(session.as_raw_fd());
+            timer.arm(Duration::from_secs(60), OnDue::CloseIdle);
+            if sends {
+                client.write_all(b"head").unwrap();
+                // A blocking look: until the bytes are there.
+                session.peek(&mut [0]).unwrap();
+            }
+            deadlines.fire_all(OnDue::CloseIdle);
+            assert_eq!(timer.fired(), !sends);
+            if sends {
+                client.write_all(b"body").unwrap();
+                let mut all = [0; 8];
+                session.read_exact(&mut all).unwrap();
+                assert_eq!(&all, b"headbody");
+            } else {
+                assert_eq!(session.read(&mut [0]).unwrap(), 0);
+            }
+        }
     }
 }

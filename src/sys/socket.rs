@@ -131,16 +131,25 @@ impl Socket {
     /// Looks at an idle connection without waiting or consuming.
     #[must_use]
     pub fn liveness(&self) -> Liveness {
-        let mut byte = 0_u8;
-        // SAFETY: the descriptor is open while `self` lives and `byte` is valid for one byte during the call.
-        let received =
-            unsafe { libc::recv(self.fd(), (&raw mut byte).cast(), 1, libc::MSG_PEEK | libc::MSG_DONTWAIT) };
-        match received {
-            0 => Liveness::Closed,
-            1.. => Liveness::Unasked,
-            _ if io::Error::last_os_error().kind() == io::ErrorKind::WouldBlock => Liveness::Alive,
-            _ => Liveness::Closed,
+        match peek(self.fd()) {
+            Ok(0) => Liveness::Closed,
+            Ok(_) => Liveness::Unasked,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Liveness::Alive,
+            Err(_) => Liveness::Closed,
         }
+    }
+
+    /// Drops at most `count` bytes of what has arrived, without copying them anywhere; `Ok(0)` is the end of the stream.
+    ///
+    /// # Errors
+    /// `WouldBlock` where nothing has arrived; otherwise those of recv(2).
+    pub fn discard_now(&self, count: usize) -> io::Result<usize> {
+        // SAFETY: the descriptor is open while `self` lives; with MSG_TRUNC, TCP drops the bytes instead of writing them,
+        // tcp(7), so that no memory is needed.
+        let dropped = unsafe {
+            libc::recv(self.fd(), std::ptr::null_mut(), count, libc::MSG_TRUNC | libc::MSG_DONTWAIT)
+        };
+        usize::try_from(dropped).map_err(|_| io::Error::last_os_error())
     }
 
     /// Makes the descriptor non-blocking for a direction that is spliced from now on. Raw calls on a blocking one
@@ -176,6 +185,19 @@ pub(crate) fn shutdown_fd(fd: RawFd, how: Shutdown) {
     };
     // SAFETY: a plain system call on a number; on a descriptor that is no socket it fails and changes nothing.
     unsafe { libc::shutdown(fd, how) };
+}
+
+/// Looks for one byte without waiting or consuming; `Ok(0)` is the end of the stream.
+fn peek(fd: RawFd) -> io::Result<usize> {
+    let mut byte = 0_u8;
+    // SAFETY: `byte` is valid for one byte during the call; on a number that is no open socket it fails.
+    let received = unsafe { libc::recv(fd, (&raw mut byte).cast(), 1, libc::MSG_PEEK | libc::MSG_DONTWAIT) };
+    usize::try_from(received).map_err(|_| io::Error::last_os_error())
+}
+
+/// Whether bytes wait to be read from a descriptor.
+pub(crate) fn has_bytes(fd: RawFd) -> bool {
+    matches!(peek(fd), Ok(1..))
 }
 
 /// Whether the connection behind a descriptor was reset or closed both ways. A peer that only ended its sending is

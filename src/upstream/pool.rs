@@ -1,7 +1,8 @@
 //! Connections to an endpoint and the idle ones kept for reuse: newest first, checked when taken.
 //!
 //! An idle connection has no operation pending. What happened to it meanwhile (closed, or bytes that nobody asked
-//! for, which must never become the answer to a later request) is found by a look before its next use.
+//! for, which would become the answer to the next request) is found by a look before its next use. Bytes that an
+//! endpoint sends unasked after that look can not be told from its answer, in HTTP/1.
 
 use std::cell::RefCell;
 use std::net::SocketAddr;

@@ -161,6 +161,16 @@ impl Client {
         self.reader.until_end(&mut bytes).map(|()| bytes)
     }
 
+    /// Reads what comes until the connection ends in whatever way.
+    pub(crate) fn remainder(&mut self) -> Vec<u8> {
+        self.reader.arm();
+        let mut bytes = Vec::new();
+        match self.reader.until_end(&mut bytes) {
+            Ok(()) | Err(Failure::Reset) => bytes,
+            Err(failure) => panic!("waiting for the end: {failure:?}"),
+        }
+    }
+
     /// Asserts that the gateway ends the connection with a clean FIN and sends nothing more.
     #[track_caller]
     pub(crate) fn assert_closed(&mut self) {
