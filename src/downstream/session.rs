@@ -28,6 +28,8 @@ pub struct Session {
     pub(super) hot: Cell<bool>,
     /// Bytes, or the end, are known to wait in the socket.
     pub(super) readable: Cell<bool>,
+    /// On the shard's clock.
+    opened_ms: u64,
     _place: ConnectionPlace,
 }
 
@@ -42,6 +44,7 @@ impl Session {
     ) -> Self {
         shard.stats.sessions.add();
         shard.stats.sessions_open.add();
+        shard.peers.publish(shard.stats.sessions_open.value());
         Self {
             timer: shard.deadlines.timer(socket.fd()),
             socket,
@@ -51,6 +54,7 @@ impl Session {
             served: Cell::new(0),
             hot: Cell::new(true),
             readable: Cell::new(false),
+            opened_ms: shard.deadlines.now_ms(),
             _place: place,
         }
     }
@@ -65,7 +69,10 @@ impl Session {
 
 impl Drop for Session {
     fn drop(&mut self) {
-        self.shard.stats.sessions_open.sub();
+        let Shard { stats, peers, deadlines, .. } = &*self.shard;
+        stats.sessions_open.sub();
+        peers.publish(stats.sessions_open.value());
+        peers.ended(deadlines.now_ms() - self.opened_ms);
     }
 }
 
