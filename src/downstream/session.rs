@@ -13,6 +13,7 @@ use super::active::{Next, active};
 use crate::config::model::{Limits, Timeouts};
 use crate::shard::deadlines::{OnDue, Timer};
 use crate::shard::process::ConnectionPlace;
+use crate::shard::turnover::Opened;
 use crate::shard::{FRESH_DRAIN, Shard};
 use crate::sys::socket::Socket;
 
@@ -28,8 +29,7 @@ pub struct Session {
     pub(super) hot: Cell<bool>,
     /// Bytes, or the end, are known to wait in the socket.
     pub(super) readable: Cell<bool>,
-    /// On the shard's clock.
-    opened_ms: u64,
+    opened: Opened,
     _place: ConnectionPlace,
 }
 
@@ -44,7 +44,6 @@ impl Session {
     ) -> Self {
         shard.stats.sessions.add();
         shard.stats.sessions_open.add();
-        shard.peers.publish(shard.stats.sessions_open.value());
         Self {
             timer: shard.deadlines.timer(socket.fd()),
             socket,
@@ -54,7 +53,7 @@ impl Session {
             served: Cell::new(0),
             hot: Cell::new(true),
             readable: Cell::new(false),
-            opened_ms: shard.deadlines.now_ms(),
+            opened: shard.peers.opened(),
             _place: place,
         }
     }
@@ -69,10 +68,8 @@ impl Session {
 
 impl Drop for Session {
     fn drop(&mut self) {
-        let Shard { stats, peers, deadlines, .. } = &*self.shard;
-        stats.sessions_open.sub();
-        peers.publish(stats.sessions_open.value());
-        peers.ended(deadlines.now_ms() - self.opened_ms);
+        self.shard.stats.sessions_open.sub();
+        self.shard.peers.ended(self.opened);
     }
 }
 

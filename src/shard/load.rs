@@ -7,7 +7,6 @@
 //! drains, and whoever comes later is refused and keeps the connection. So the shard at the end always has the
 //! listener in question, and none of its connections is under way when it ends.
 
-use std::cell::Cell;
 use std::net::{SocketAddr, TcpStream};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
@@ -15,6 +14,7 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use super::mailbox::{MailboxSender, ShardCommand};
 use super::process::ConnectionPlace;
 use super::random::Random;
+use super::turnover::{Opened, Turnover};
 use crate::table::ListenerId;
 
 /// Up to this many shards an accept looks at all of them (a cache line each), beyond at two others.
@@ -25,12 +25,6 @@ const LOOKS_MAX: usize = 4;
 
 /// Connections that may wait in a shard's queue; it is emptied at each of the shard's turns.
 const WAITING_MAX: usize = 256;
-
-/// A session that ended within this time was a short one.
-const SHORT_MS: u64 = 1000;
-
-/// Sweeps of the deadline list in [`SHORT_MS`].
-const SWEEPS: u32 = 50;
 
 /// A connection on its way to another shard. No operation of a runtime refers to it.
 #[derive(Debug)]
@@ -64,8 +58,10 @@ impl Drop for Promise {
 #[derive(Debug, Default)]
 #[repr(align(128))]
 struct Counts {
-    /// Sessions open; only the shard itself writes it.
+    /// Sessions open; only the shard itself writes it, as the next.
     open: AtomicU32,
+    /// Those of them that are older than a second.
+    settled: AtomicU32,
     /// Connections on their way to the shard.
     promised: AtomicU32,
 }
@@ -107,15 +103,18 @@ impl Loads {
         Self { shards: mailboxes.iter().map(shard).collect() }
     }
 
-    fn load(&self, shard: usize) -> u32 {
-        let Counts { open, promised } = &self.shards[shard].counts;
-        open.load(Ordering::Relaxed).saturating_add(promised.load(Ordering::Relaxed))
+    fn load(&self, shard: usize) -> Load {
+        let Counts { open, settled, promised } = &self.shards[shard].counts;
+        Load {
+            sessions: open.load(Ordering::Relaxed).saturating_add(promised.load(Ordering::Relaxed)),
+            settled: settled.load(Ordering::Relaxed),
+        }
     }
 
     /// Counts one more for a shard unless its load is beyond `seen`: of several shards that look at once, one gets
     /// the place.
     fn promise(&self, shard: usize, seen: u32) -> bool {
-        let Counts { open, promised } = &self.shards[shard].counts;
+        let Counts { open, promised, .. } = &self.shards[shard].counts;
         let before = promised.load(Ordering::Relaxed);
         open.load(Ordering::Relaxed).saturating_add(before) <= seen
             && promised.compare_exchange(before, before + 1, Ordering::Relaxed, Ordering::Relaxed).is_ok()
@@ -127,53 +126,59 @@ impl Loads {
 pub struct Peers {
     loads: Arc<Loads>,
     id: usize,
-    /// Short sessions that ended since the last sweep, and in the last second or so.
-    short_now: Cell<u32>,
-    short_lately: Cell<u32>,
+    turnover: Turnover,
 }
 
 impl Peers {
     /// The view of shard `id`.
     #[must_use]
     pub fn new(loads: Arc<Loads>, id: usize) -> Self {
-        Self { loads, id, short_now: Cell::new(0), short_lately: Cell::new(0) }
+        Self { loads, id, turnover: Turnover::default() }
     }
 
-    /// Tells the others how many sessions are open.
+    /// Counts a session of this shard.
     #[inline]
-    pub fn publish(&self, open: u64) {
-        self.loads.shards[self.id].counts.open.store(open as u32, Ordering::Relaxed);
+    #[must_use]
+    pub fn opened(&self) -> Opened {
+        let opened = self.turnover.open();
+        self.publish();
+        opened
     }
 
-    /// Counts a session that ended after `lived_ms`.
+    /// Counts the end of a session.
     #[inline]
-    pub fn ended(&self, lived_ms: u64) {
-        if lived_ms < SHORT_MS {
-            self.short_now.set(self.short_now.get().saturating_add(1));
-        }
+    pub fn ended(&self, opened: Opened) {
+        self.turnover.end(opened);
+        self.publish();
     }
 
-    /// Lets short sessions fade from memory; called at each sweep.
-    pub fn fade(&self) {
-        let lately = self.short_lately.get();
-        self.short_lately.set((lately - lately.div_ceil(SWEEPS)).saturating_add(self.short_now.take()));
+    /// Tells that a second has passed.
+    pub fn next_second(&self) {
+        self.turnover.next_second();
+        self.publish();
+    }
+
+    #[inline]
+    fn publish(&self) {
+        let counts = &self.loads.shards[self.id].counts;
+        counts.open.store(self.turnover.sessions(), Ordering::Relaxed);
+        counts.settled.store(self.turnover.settled(), Ordering::Relaxed);
     }
 
     /// The shard that a connection just accepted had better go to, if there is one: it counts there from now on.
     pub fn promise(&self, random: &Random) -> Option<Promise> {
         let own = self.loads.load(self.id);
         let count = self.loads.shards.len();
-        if own == 0 || count == 1 {
+        if own.sessions == 0 || count == 1 {
             return None;
         }
-        // More of them in a second than are open: by Little's law they last less than a second on average.
-        let turnover = if self.short_lately.get() > own { Turnover::High } else { Turnover::Low };
+        let high = self.turnover.is_high();
         let other = |step: usize| (self.id + 1 + step % (count - 1)) % count;
         for _ in 0..LOOKS_MAX {
             let (least, load) = if count <= LOOKED_AT_MAX {
-                self.least(own, turnover, (0..count - 1).map(other))
+                self.least(own, high, (0..count - 1).map(other))
             } else {
-                self.least(own, turnover, [random.next(), random.next()].map(|step| other(step as usize)))
+                self.least(own, high, [random.next(), random.next()].map(|step| other(step as usize)))
             }?;
             if self.loads.promise(least, load) {
                 return Some(Promise { loads: Arc::clone(&self.loads), to: least });
@@ -182,22 +187,20 @@ impl Peers {
         None
     }
 
-    fn least(
-        &self,
-        own: u32,
-        turnover: Turnover,
-        others: impl IntoIterator<Item = usize>,
-    ) -> Option<(usize, u32)> {
-        let (mut sum, mut seen, mut least) = (u64::from(own), 1, None);
+    fn least(&self, own: Load, high: bool, others: impl IntoIterator<Item = usize>) -> Option<(usize, u32)> {
+        let (mut sessions, mut settled) = (u64::from(own.sessions), u64::from(own.settled));
+        let (mut seen, mut least) = (1, None);
         for shard in others {
             let load = self.loads.load(shard);
-            sum += u64::from(load);
+            sessions += u64::from(load.sessions);
+            settled += u64::from(load.settled);
             seen += 1;
-            if least.is_none_or(|(_, least)| load < least) {
-                least = Some((shard, load));
+            if least.is_none_or(|(_, least)| load.sessions < least) {
+                least = Some((shard, load.sessions));
             }
         }
-        least.filter(|(_, least)| is_above(own, *least, (sum / seen) as u32, turnover))
+        let mean = Load { sessions: (sessions / seen) as u32, settled: (settled / seen) as u32 };
+        least.filter(|(_, least)| is_above(own, *least, mean, high))
     }
 
     /// Leaves a connection of `generation` with the shard it is promised to; false when that takes none any more.
@@ -235,24 +238,28 @@ impl Peers {
     }
 }
 
-/// How long sessions last, as far as it matters here.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-enum Turnover {
-    /// Less than a second on average: a difference that chance made is gone before moving connections pays.
-    High,
-    /// Longer: the difference stays, and accepts are rare against the sessions that are open.
-    Low,
+/// What a shard has, or all have on average.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+struct Load {
+    /// Sessions open, or on their way.
+    sessions: u32,
+    /// Those that are older than a second.
+    settled: u32,
 }
 
-/// Whether a shard with `own` sessions had better hand the next over to one with `least`; `mean` is of all shards.
+/// Whether a shard with `own` sessions had better hand the next over to one with `least`.
 ///
-/// Low turnover: an eighth of the mean above the least, one session at any rate. High turnover: a quarter of the mean
-/// above the mean, and beyond it two standard deviations of a count that only chance spreads.
-fn is_above(own: u32, least: u32, mean: u32, turnover: Turnover) -> bool {
-    match turnover {
-        Turnover::Low => own - least.min(own) >= (mean / 8).max(1),
-        Turnover::High => own > mean + mean / 4 + 2 * mean.max(1).isqrt(),
+/// As a rule: an eighth of the mean more, or one session where that is less. Where most sessions are short chance alone
+/// makes such differences, and they are gone before moving a connection pays: there the shard must be a quarter
+/// above the mean in sessions that last, too, and beyond what chance does (two standard deviations) in all.
+fn is_above(own: Load, least: u32, mean: Load, high_turnover: bool) -> bool {
+    if own.sessions < least.saturating_add((mean.sessions / 8).max(1)) {
+        return false;
     }
+    let quarter_above = |count: u32| count + count / 4;
+    !high_turnover
+        || own.settled > quarter_above(mean.settled)
+            && own.sessions > quarter_above(mean.sessions) + 2 * mean.sessions.isqrt()
 }
 
 #[cfg(test)]
@@ -273,16 +280,16 @@ mod tests {
     fn spread(count: usize, opened: usize, kernel: impl Fn(u64) -> usize) -> (Vec<u32>, usize) {
         let (_mailboxes, peers) = shards(count);
         let random = Random::seeded(7);
-        let (mut open, mut moved) = (vec![0_u32; count], 0);
+        let mut moved = 0;
         for _ in 0..opened {
             let chosen = kernel(random.next());
             let to = peers[chosen].promise(&random).map_or(chosen, |promise| {
                 moved += 1;
                 promise.to
             });
-            open[to] += 1;
-            peers[to].publish(u64::from(open[to]));
+            let _ = peers[to].opened();
         }
+        let open = peers.iter().map(|peer| peer.turnover.sessions()).collect();
         (open, moved)
     }
 
@@ -314,27 +321,32 @@ mod tests {
         assert!(open.iter().all(|open| (60..=160).contains(open)), "{open:?}");
     }
 
-    /// Short sessions move only when a shard has far more of them than chance gives it.
+    fn open(peer: &Peers, count: usize) {
+        for _ in 0..count {
+            let _ = peer.opened();
+        }
+    }
+
+    /// Where most sessions are short, a connection moves only when others that last are crowded.
     #[test]
     fn short_sessions_stay() {
         let (_mailboxes, peers) = shards(2);
         let random = Random::seeded(7);
-        peers[1].publish(28);
-        peers[0].publish(36);
+        open(&peers[0], 300);
+        open(&peers[1], 28);
         assert!(peers[0].promise(&random).is_some());
-        for _ in 0..200 {
-            peers[0].ended(2);
+        for _ in 0..1000 {
+            peers[0].ended(peers[0].opened());
         }
-        peers[0].fade();
         assert!(peers[0].promise(&random).is_none());
-        peers[0].publish(100);
-        assert!(peers[0].promise(&random).is_some());
-        peers[0].publish(36);
-        for _ in 0..4 * SWEEPS {
-            peers[0].fade();
+        peers[0].next_second();
+        peers[0].next_second();
+        assert!(peers[0].promise(&random).is_some(), "no short ones any more");
+        for _ in 0..1000 {
+            peers[0].ended(peers[0].opened());
         }
-        assert!(peers[0].promise(&random).is_some(), "forgotten after a while");
-        assert_eq!(peers[0].loads.load(1), 28, "a promise that is dropped counts no more");
+        assert!(peers[0].promise(&random).is_some(), "300 that last on one shard are too many");
+        assert_eq!(peers[0].loads.load(1).sessions, 28, "a promise that is dropped counts no more");
     }
 
     /// A promise counts at once, and the queue takes only what its shard can serve.
@@ -357,17 +369,17 @@ mod tests {
                 promise,
             })
         };
-        peers[0].publish(1000);
+        open(&peers[0], 1000);
         assert!(!leave(1), "before the first generation");
         assert!(peers[1].turn(Some(1)).is_empty());
         for _ in 0..WAITING_MAX {
             assert!(leave(1));
         }
-        assert_eq!(peers[0].loads.load(1), WAITING_MAX as u32);
+        assert_eq!(peers[0].loads.load(1).sessions, WAITING_MAX as u32);
         assert!(!leave(1), "full");
         assert!(!leave(2), "of a generation to come");
         assert_eq!(peers[1].turn(Some(2)).len(), WAITING_MAX);
-        assert_eq!(peers[0].loads.load(1), 0);
+        assert_eq!(peers[0].loads.load(1).sessions, 0);
         assert!(!leave(1) && leave(2));
         assert_eq!(peers[1].take().len(), 1);
         assert!(peers[1].turn(None).is_empty());

@@ -12,6 +12,7 @@ pub mod process;
 pub mod random;
 pub mod stats;
 pub mod turn;
+pub mod turnover;
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -223,13 +224,13 @@ impl Shard {
 
     fn sweep(&self) {
         self.deadlines.sweep();
-        self.peers.fade();
         let unix = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         self.date.borrow_mut().refresh(unix.as_secs());
         let now_ms = self.deadlines.now_ms();
         if now_ms / 1000 != self.reaped_s.replace(now_ms / 1000) {
             self.endpoints.borrow_mut().visit(|endpoint| endpoint.reap(now_ms));
             self.deadlines.look_after_clients();
+            self.peers.next_second();
         }
         if self.process.buffers_exhausted() {
             buffer::trim();
