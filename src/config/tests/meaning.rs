@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use super::{GATEWAY, SERVICE, codes, config, load};
 use crate::config::model::{
-    AcceptBalance, AcceptSteering, Cores, Driver, EscapedSlashes, ForwardPath, HostPattern, Limits, PathPolicy, Process, StringMatch,
-    Timeouts,
+    AcceptBalance, AcceptSteering, Cores, Driver, EscapedSlashes, ForwardPath, HostPattern, Limits,
+    PathPolicy, Process, StringMatch, Timeouts,
 };
 
 fn virtual_service(name: &str, host: &str, rules: &str) -> String {
@@ -46,8 +46,7 @@ fn defaults() {
 /// What is written arrives.
 #[test]
 fn written_values() {
-    let process =
-        "[process]\ncores = \"0-1\"\ndriver = \"epoll\"\nconnections_max = 7\nbuffer_bytes_max = \"64MiB\"\n\
+    let process = "[process]\ncores = \"0-1\"\ndriver = \"epoll\"\nconnections_max = 7\nbuffer_bytes_max = \"64MiB\"\n\
         accept_balance = \"off\"\naccept_steering = \"cpu\"\n";
     let gateway = "[[gateway]]\nname = \"edge\"\ntrusted_proxies = [\"10.1.2.3/8\", \"::1\"]\n\
         limits = { head_bytes_max = 8192 }\ntimeouts = { linger = \"100ms\" }\n\
