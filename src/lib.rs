@@ -3,7 +3,7 @@
 //! # Path of a connection
 //!
 //! ```text
-//! downstream/listener -> downstream/accept -> downstream/session -> downstream/active
+//! downstream/listener -> downstream/accept -> downstream/handover -> downstream/session -> downstream/active
 //!   -> http1/request (+ http1/target) -> gateway/plan (table/*)
 //!   -> upstream/balance -> upstream/pool | upstream/connect
 //!   -> gateway/exchange -> gateway/attempt -> gateway/incoming (http1/response, http1/rewrite)

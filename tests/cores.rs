@@ -8,7 +8,7 @@ use crate::support::tempdir::TempDir;
 use crate::support::{Backend, Gateway, config};
 
 /// The cores that this process, and so its children, may run on.
-fn allowed() -> Vec<u32> {
+pub(crate) fn allowed() -> Vec<u32> {
     let status = fs::read_to_string("/proc/self/status").unwrap();
     let list = status.lines().find_map(|line| line.strip_prefix("Cpus_allowed_list:")).unwrap().trim();
     let range = |part: &str| {
@@ -95,5 +95,21 @@ fn no_pin() {
         &["--cores", "1", "--no-pin", "--driver", "epoll"],
     );
     assert_eq!(gateway.connect().get("a.test", "/").text(), "ok");
+    gateway.stop();
+}
+
+/// Not pinned, a number of shards may be larger than the host's cores.
+#[test]
+fn more_shards_than_cores() {
+    let backend = Backend::fixed("ok");
+    let shards = allowed().len() + 2;
+    let gateway = Gateway::start_with(
+        &config::single(backend.address(), "", ""),
+        &["--cores", &shards.to_string(), "--no-pin", "--driver", "epoll"],
+    );
+    assert!(gateway.stdout().iter().any(|line| line.contains(&format!(" shards={shards} "))));
+    for _ in 0..20 {
+        assert_eq!(gateway.connect().get("a.test", "/").text(), "ok");
+    }
     gateway.stop();
 }

@@ -13,6 +13,8 @@
 #[macro_use]
 mod support;
 
+mod accept_balance;
+mod accept_steering;
 mod bounds;
 mod check;
 mod cores;

@@ -61,9 +61,15 @@ impl Dump {
     /// A counter or gauge, summed over the shards.
     #[track_caller]
     pub(crate) fn sum(&self, name: &str) -> u64 {
+        self.each(name).iter().sum()
+    }
+
+    /// A counter or gauge of each shard.
+    #[track_caller]
+    pub(crate) fn each(&self, name: &str) -> Vec<u64> {
         let shards = self.0["shards"].as_array().unwrap();
         let value = |shard: &Value| shard["stats"][name].as_u64().or_else(|| shard[name].as_u64());
-        shards.iter().map(|shard| value(shard).unwrap_or_else(|| panic!("no {name} in {shard}"))).sum()
+        shards.iter().map(|shard| value(shard).unwrap_or_else(|| panic!("no {name} in {shard}"))).collect()
     }
 }
 

@@ -45,7 +45,8 @@ pub struct RunArgs {
 #[derive(Args, Clone, Debug, Default)]
 pub struct ShardArgs {
     /// Cores that get a shard: auto (one per physical core, within the quota), all, a number, a list such as 0-3,6, or
-    /// NUMA nodes such as numa:0; `ringgate cores` shows what each comes to
+    /// NUMA nodes such as numa:0; `ringgate cores` shows what each comes to. With --no-pin a number may be larger than
+    /// the host's
     #[arg(long, value_name = "CORES", value_parser = parse_cores)]
     pub cores: Option<Cores>,
     /// Do not pin shards to their cores

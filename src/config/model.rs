@@ -39,6 +39,10 @@ pub struct Process {
     pub cores: Cores,
     /// Which I/O driver the shards use.
     pub driver: Driver,
+    /// Whether shards hand connections over to shards with fewer.
+    pub accept_balance: AcceptBalance,
+    /// How the kernel chooses the shard of a new connection.
+    pub accept_steering: AcceptSteering,
     /// Downstream connections of the whole process; at the cap shards stop accepting.
     pub connections_max: u32,
     /// Bytes of session buffers of the whole process; at the cap shards stop accepting.
@@ -54,6 +58,8 @@ impl Default for Process {
         Self {
             cores: Cores::Auto,
             driver: Driver::Auto,
+            accept_balance: AcceptBalance::Auto,
+            accept_steering: AcceptSteering::Hash,
             connections_max: 100_000,
             buffer_bytes_max: 1 << 30,
             drain_timeout: Duration::from_secs(30),
@@ -94,6 +100,24 @@ impl fmt::Display for Cores {
             Self::Numa(nodes) => write!(f, "numa:{}", joined(nodes)),
         }
     }
+}
+
+/// `accept_balance`.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum AcceptBalance {
+    /// A shard well above the others hands new connections over.
+    Auto,
+    /// Connections stay where the kernel puts them.
+    Off,
+}
+
+/// `accept_steering`.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum AcceptSteering {
+    /// By a hash of the addresses.
+    Hash,
+    /// The shard of the CPU that received the connection; by hash where that has none.
+    Cpu,
 }
 
 /// `driver`.

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use crate::config::diagnostic::{Problem, visible};
 use crate::config::gateway::TIMER_RANGE;
-use crate::config::model::{Cores, Driver, Process};
+use crate::config::model::{AcceptBalance, AcceptSteering, Cores, Driver, Process};
 use crate::config::tree::{Reader, Table};
 use toml::de::DeValue;
 
@@ -23,6 +23,14 @@ pub(super) fn lower(reader: &mut Reader<'_>, table: &Table<'_>) -> Process {
     let drivers = [("auto", Driver::Auto), ("io_uring", Driver::IoUring), ("epoll", Driver::Epoll)];
     if let Some(driver) = reader.word(table, "driver", &drivers, &[]) {
         process.driver = driver;
+    }
+    let balances = [("auto", AcceptBalance::Auto), ("off", AcceptBalance::Off)];
+    if let Some(balance) = reader.word(table, "accept_balance", &balances, &[]) {
+        process.accept_balance = balance;
+    }
+    let steerings = [("hash", AcceptSteering::Hash), ("cpu", AcceptSteering::Cpu)];
+    if let Some(steering) = reader.word(table, "accept_steering", &steerings, &[]) {
+        process.accept_steering = steering;
     }
     if let Some(connections) = reader.number(table, "connections_max", 1..=10_000_000) {
         process.connections_max = connections;

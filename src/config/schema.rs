@@ -55,7 +55,16 @@ pub(super) static ROOT: Schema = Schema::new(
 
 pub(super) static PROCESS: Schema = Schema::new(
     "[process]",
-    &["cores", "driver", "connections_max", "buffer_bytes_max", "drain_timeout", "status_file"],
+    &[
+        "cores",
+        "driver",
+        "accept_balance",
+        "accept_steering",
+        "connections_max",
+        "buffer_bytes_max",
+        "drain_timeout",
+        "status_file",
+    ],
     &["admin", "user", "group", "on_error", "metrics", "access_log", "log", "dns"],
 )
 .elsewhere(&[

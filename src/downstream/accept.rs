@@ -14,12 +14,12 @@ use monoio::io::Canceller;
 use monoio::net::{TcpListener, TcpStream};
 use socket2::SockRef;
 
+use super::handover;
 use super::listener::{BACKLOG, BoundListener};
-use super::session::{self, Session};
 use crate::shard::Shard;
 use crate::shard::installed::Installed;
 use crate::shard::process::ConnectionPlace;
-use crate::sys::socket::Socket;
+use crate::sys::socket;
 use crate::table::{ListenerId, ListenerKey};
 
 /// How long an accept loop rests when descriptors, memory or a cap are used up.
@@ -46,6 +46,12 @@ impl Listener {
     pub fn resolve(&self, shard: &Shard) -> Option<(Rc<Installed>, ListenerId)> {
         let installed = self.last.borrow().clone().or_else(|| shard.installed())?;
         Some((installed, self.id.get()))
+    }
+
+    /// Its place in the table.
+    #[must_use]
+    pub fn id(&self) -> ListenerId {
+        self.id.get()
     }
 
     /// Whether no further request is wanted on its connections.
@@ -128,19 +134,20 @@ impl Listeners {
     }
 
     fn open(&self, shard: &Rc<Shard>, bound: BoundListener, id: ListenerId) -> io::Result<()> {
-        bound.socket.listen(BACKLOG)?;
-        // epoll needs a non-blocking socket, io_uring of older kernels a blocking one.
-        bound.socket.set_nonblocking(shard.epoll)?;
-        let socket = TcpListener::from_std(bound.socket.into())?;
         let listener = Rc::new(Listener {
-            key: bound.key,
+            key: bound.key.clone(),
             id: Cell::new(id),
             last: RefCell::default(),
             closing: Cell::new(false),
             patience: Cell::new(CLOSING_PAUSES),
             canceller: RefCell::default(),
         });
+        // Also when it can not listen here: other shards may hand its connections over.
         self.owned.borrow_mut().push(Rc::clone(&listener));
+        bound.listen(shard.id)?;
+        // epoll needs a non-blocking socket, io_uring of older kernels a blocking one.
+        bound.socket.set_nonblocking(shard.epoll)?;
+        let socket = TcpListener::from_std(bound.socket.into())?;
         self.loops.set(self.loops.get() + 1);
         let shard = Rc::clone(shard);
         monoio::spawn(async move {
@@ -148,6 +155,12 @@ impl Listeners {
             shard.listeners.loops.set(shard.listeners.loops.get() - 1);
         });
         Ok(())
+    }
+
+    /// The listener with this place in the effective table.
+    #[must_use]
+    pub fn by_id(&self, id: ListenerId) -> Option<Rc<Listener>> {
+        self.owned.borrow().iter().find(|listener| listener.id() == id).cloned()
     }
 
     /// Closes all listeners; each takes in what its queue holds first.
@@ -165,10 +178,10 @@ impl Listeners {
 }
 
 /// Accepts until the listener closes, then what its queue still holds.
-async fn accept_all(shard: &Rc<Shard>, listener: &Rc<Listener>, socket: &TcpListener) {
+async fn accept_all(shard: &Rc<Shard>, listener: &Rc<Listener>, listening: &TcpListener) {
     while !listener.closing.get() {
         let handle = listener.canceller.borrow().handle();
-        match socket.cancelable_accept(handle).await {
+        match listening.cancelable_accept(handle).await {
             Ok((stream, peer)) => admit(shard, listener, stream, peer).await,
             Err(error) => match error.raw_os_error() {
                 Some(libc::ECANCELED) => break,
@@ -189,14 +202,14 @@ async fn accept_all(shard: &Rc<Shard>, listener: &Rc<Listener>, socket: &TcpList
     }
     // What the queue holds now, not what joins it for ever.
     let mut left = BACKLOG;
-    if SockRef::from(&AsBorrowed(socket)).set_nonblocking(true).is_ok() {
-        while let Ok((waiting, peer)) = SockRef::from(&AsBorrowed(socket)).accept() {
+    if SockRef::from(&AsBorrowed(listening)).set_nonblocking(true).is_ok() {
+        while let Ok((waiting, peer)) = SockRef::from(&AsBorrowed(listening)).accept() {
             left -= 1;
             if left == 0 {
                 break;
             }
             let peer = peer.as_socket();
-            if let (Some(peer), Ok(stream)) = (peer, into_stream(shard, waiting)) {
+            if let (Some(peer), Ok(stream)) = (peer, socket::adopt(waiting.into(), shard.epoll)) {
                 admit(shard, listener, stream, peer).await;
             }
         }
@@ -208,13 +221,8 @@ struct AsBorrowed<'l>(&'l TcpListener);
 
 impl std::os::fd::AsFd for AsBorrowed<'_> {
     fn as_fd(&self) -> std::os::fd::BorrowedFd<'_> {
-        crate::sys::socket::borrow_listener(self.0)
+        socket::borrow_listener(self.0)
     }
-}
-
-fn into_stream(shard: &Shard, socket: socket2::Socket) -> io::Result<TcpStream> {
-    socket.set_nonblocking(shard.epoll)?;
-    TcpStream::from_std(socket.into())
 }
 
 /// Waits for a place under the process's caps, then serves the connection. Meanwhile the shard accepts no other.
@@ -230,6 +238,5 @@ async fn admit(shard: &Rc<Shard>, listener: &Rc<Listener>, stream: TcpStream, pe
     }
     // Only a closing listener gives up: it must not stay open for as long as the cap is reached.
     let Some(place) = place else { return };
-    let session = Session::new(shard, listener, Socket::new(stream), peer, place);
-    monoio::spawn(session::serve(session));
+    handover::serve(shard, listener, stream, peer, place);
 }

@@ -5,9 +5,11 @@
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use socket2::{Domain, Protocol, Socket, Type};
 
+use crate::sys::steering;
 use crate::table::ListenerKey;
 
 /// Connections that may wait to be accepted, per shard; the kernel caps it at net.core.somaxconn.
@@ -20,6 +22,52 @@ pub struct BoundListener {
     pub key: ListenerKey,
     /// The socket.
     pub socket: Socket,
+    /// How the kernel is to choose among the sockets of the group.
+    pub steering: Arc<Steering>,
+}
+
+impl BoundListener {
+    /// Listens, as shard `shard`.
+    ///
+    /// # Errors
+    /// The system's. Connections that can not be steered go by hash, which the log says.
+    pub fn listen(&self, shard: usize) -> io::Result<()> {
+        let steered = match &*self.steering {
+            Steering::None => return self.socket.listen(BACKLOG),
+            Steering::Cpu { cores, order } => {
+                // Members count in the order of their `listen`: the lock makes that the order noted here.
+                let mut order = order.lock().unwrap_or_else(PoisonError::into_inner);
+                self.socket.listen(BACKLOG)?;
+                order.extend(cores.get(shard));
+                if order.len() == cores.len() { steering::steer_by_cpu(&self.socket, &order) } else { Ok(()) }
+            }
+            Steering::Lost => {
+                self.socket.listen(BACKLOG)?;
+                steering::steer_by_hash(&self.socket)
+            }
+        };
+        if let Err(error) = steered {
+            tracing::warn!(port = self.key.port, %error, "connections go by hash, not by CPU");
+        }
+        Ok(())
+    }
+}
+
+/// How the kernel chooses the shard of a new connection; shared by the sockets of one group.
+#[derive(Debug)]
+pub enum Steering {
+    /// By its hash.
+    None,
+    /// By the CPU that received it.
+    Cpu {
+        /// The core of each shard.
+        cores: Arc<[u32]>,
+        /// The cores of those that listen already.
+        order: Mutex<Vec<u32>>,
+    },
+    /// By hash, although wanted by CPU: members of a group before are still in the kernel's and leave it in an order
+    /// that nobody tells.
+    Lost,
 }
 
 /// The reuseport group of one listener: a socket for each shard, and the address the kernel gave.

@@ -13,6 +13,7 @@ use super::active::{Next, active};
 use crate::config::model::{Limits, Timeouts};
 use crate::shard::deadlines::{OnDue, Timer};
 use crate::shard::process::ConnectionPlace;
+use crate::shard::turnover::Opened;
 use crate::shard::{FRESH_DRAIN, Shard};
 use crate::sys::socket::{Socket, has_bytes};
 
@@ -28,6 +29,7 @@ pub struct Session {
     pub(super) hot: Cell<bool>,
     /// Bytes, or the end, are known to wait in the socket.
     pub(super) readable: Cell<bool>,
+    opened: Opened,
     _place: ConnectionPlace,
 }
 
@@ -51,6 +53,7 @@ impl Session {
             served: Cell::new(0),
             hot: Cell::new(true),
             readable: Cell::new(false),
+            opened: shard.peers.opened(),
             _place: place,
         }
     }
@@ -77,6 +80,7 @@ impl Session {
 impl Drop for Session {
     fn drop(&mut self) {
         self.shard.stats.sessions_open.sub();
+        self.shard.peers.ended(self.opened);
     }
 }
 

@@ -39,6 +39,8 @@ pub enum ShardCommand {
     Prepare(Box<Prepared>),
     /// End at once.
     Stop,
+    /// Serve what other shards left.
+    TakeOver,
 }
 
 /// A generation before its commit.

@@ -6,11 +6,13 @@
 pub mod deadlines;
 pub mod flag;
 pub mod installed;
+pub mod load;
 pub mod mailbox;
 pub mod process;
 pub mod random;
 pub mod stats;
 pub mod turn;
+pub mod turnover;
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -20,14 +22,15 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use self::deadlines::{Deadlines, OnDue, SWEEP};
 use self::flag::Flag;
 use self::installed::{Installed, KnownEndpoints, Retired};
+use self::load::{Loads, Peers};
 use self::mailbox::{MailboxReceiver, Prepared, ShardCommand, ShardDump, ShardEvent};
 use self::process::ProcessLimits;
 use self::random::Random;
 use self::stats::Stats;
 use self::turn::Turns;
 use crate::config::model::Driver;
-use crate::downstream::Scratch;
 use crate::downstream::accept::Listeners;
+use crate::downstream::{Scratch, handover};
 use crate::http1::reply::DateCache;
 use crate::supervisor::event::{Event, EventSender};
 use crate::sys::buffer;
@@ -49,6 +52,8 @@ pub struct ShardStart {
     pub driver: Driver,
     /// The process's caps.
     pub process: Arc<ProcessLimits>,
+    /// The loads of all shards.
+    pub loads: Arc<Loads>,
     /// Commands.
     pub mailbox: MailboxReceiver,
     /// Where events go, with the shard's number.
@@ -63,6 +68,8 @@ pub struct Shard {
     pub epoll: bool,
     /// The process's caps.
     pub process: Arc<ProcessLimits>,
+    /// The other shards, as far as accepts are balanced.
+    pub peers: Peers,
     /// Timers.
     pub deadlines: Rc<Deadlines>,
     /// Counters.
@@ -94,7 +101,7 @@ pub struct Shard {
 
 /// Runs a shard on the calling thread until it is told to end.
 pub fn run(start: ShardStart) {
-    let ShardStart { id, core, driver, process, mailbox, events } = start;
+    let ShardStart { id, core, driver, process, loads, mailbox, events } = start;
     let _guard = PanicGuard { id, events: events.clone() };
     let ended = |error: Option<String>| {
         let _ = events.send(Event::Shard(id, ShardEvent::Ended { error }));
@@ -113,7 +120,7 @@ pub fn run(start: ShardStart) {
     let _ = events
         .send(Event::Shard(id, ShardEvent::Started { rung: built.rung, passed_over: built.passed_over }));
     let error = runtime.block_on(async {
-        let shard = Rc::new(Shard::new(id, epoll, process, events.clone()));
+        let shard = Rc::new(Shard::new(id, epoll, process, Peers::new(loads, id), events.clone()));
         let mut mailbox = match mailbox.open(epoll) {
             Ok(mailbox) => mailbox,
             Err(error) => return Some(format!("the mailbox of shard {id} could not be opened: {error}")),
@@ -164,11 +171,12 @@ async fn keep_time(shard: Rc<Shard>) {
 }
 
 impl Shard {
-    fn new(id: usize, epoll: bool, process: Arc<ProcessLimits>, events: EventSender) -> Self {
+    fn new(id: usize, epoll: bool, process: Arc<ProcessLimits>, peers: Peers, events: EventSender) -> Self {
         Self {
             id,
             epoll,
             process,
+            peers,
             deadlines: Rc::default(),
             stats: Rc::default(),
             date: RefCell::new(DateCache::new(0)),
@@ -222,6 +230,7 @@ impl Shard {
         if now_ms / 1000 != self.reaped_s.replace(now_ms / 1000) {
             self.endpoints.borrow_mut().visit(|endpoint| endpoint.reap(now_ms));
             self.deadlines.look_after_clients();
+            self.peers.next_second();
         }
         if self.process.buffers_exhausted() {
             buffer::trim();
@@ -244,6 +253,7 @@ impl Shard {
             ShardCommand::Drain { deadline } => self.drain(deadline),
             ShardCommand::Dump => self.report(ShardEvent::Dumped(Box::new(self.dump()))),
             ShardCommand::Prepare(prepared) => self.prepare(*prepared),
+            ShardCommand::TakeOver => handover::take_over(self, self.peers.take()),
             ShardCommand::Stop => return std::ops::ControlFlow::Break(()),
         }
         std::ops::ControlFlow::Continue(())
@@ -269,6 +279,8 @@ impl Shard {
         if self.draining.get() {
             return Err(format!("shard {} drains", self.id));
         }
+        // What was left for the generation before still finds its listeners.
+        handover::take_over(self, self.peers.turn(Some(generation)));
         let before = self.installed.replace(Some(Rc::clone(&installed)));
         self.listeners.commit(self, before, &installed, sockets)
     }
@@ -277,6 +289,8 @@ impl Shard {
         if self.draining.replace(true) {
             return;
         }
+        // From here on the others keep what they accept.
+        handover::take_over(self, self.peers.turn(None));
         self.listeners.close_all();
         self.deadlines.fire_all(OnDue::CloseIdle);
         self.deadlines.hasten(OnDue::CloseFresh, FRESH_DRAIN);

@@ -1,9 +1,9 @@
-//! What all shards share: the process's caps, as relaxed atomics touched once per connection.
+//! What all shards share: the process's caps and switches, as relaxed atomics touched once per connection.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use crate::config::model::Process;
+use crate::config::model::{AcceptBalance, Process};
 use crate::sys::buffer;
 
 /// Caps of the process and what is used of them.
@@ -12,6 +12,7 @@ pub struct ProcessLimits {
     connections: AtomicU64,
     connections_max: AtomicU64,
     buffer_bytes_max: AtomicU64,
+    balances_accepts: AtomicBool,
 }
 
 /// A place under `connections_max`, given back when dropped.
@@ -26,6 +27,7 @@ impl ProcessLimits {
             connections: AtomicU64::new(0),
             connections_max: AtomicU64::new(0),
             buffer_bytes_max: AtomicU64::new(0),
+            balances_accepts: AtomicBool::new(false),
         };
         limits.set(process);
         limits
@@ -35,6 +37,13 @@ impl ProcessLimits {
     pub fn set(&self, process: &Process) {
         self.connections_max.store(u64::from(process.connections_max), Ordering::Relaxed);
         self.buffer_bytes_max.store(process.buffer_bytes_max, Ordering::Relaxed);
+        self.balances_accepts.store(process.accept_balance == AcceptBalance::Auto, Ordering::Relaxed);
+    }
+
+    /// Whether a shard may hand connections over to another.
+    #[must_use]
+    pub fn balances_accepts(&self) -> bool {
+        self.balances_accepts.load(Ordering::Relaxed)
     }
 
     /// Whether the buffers of the process, in use and kept for reuse, are beyond `buffer_bytes_max`.

@@ -50,10 +50,14 @@ macro_rules! stats {
 }
 
 stats! {
-    /// Downstream connections accepted.
+    /// Downstream connections served, be they accepted here or taken over.
     sessions,
     /// Downstream connections open.
     sessions_open,
+    /// Downstream connections accepted and left to another shard.
+    sessions_handed_over,
+    /// Downstream connections that another shard accepted.
+    sessions_taken_over,
     /// Accepts put off because no file descriptor or memory was left, or a cap was reached.
     accept_pauses,
     /// Requests whose head was read.

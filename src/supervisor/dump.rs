@@ -75,7 +75,11 @@ struct Sample {
 
 impl Sample {
     const fn of(dump: &ShardDump) -> Self {
-        Self { age_us: dump.age_us, cpu_us: dump.cpu_us, accepted: dump.stats.sessions }
+        let stats = &dump.stats;
+        // What the kernel gave to the shard, wherever it is served.
+        let accepted =
+            (stats.sessions + stats.sessions_handed_over).saturating_sub(stats.sessions_taken_over);
+        Self { age_us: dump.age_us, cpu_us: dump.cpu_us, accepted }
     }
 
     const fn since(self, before: Self) -> Self {

@@ -27,7 +27,8 @@ use self::load::{ListenerSpec, Loaded, Source};
 use self::reload::Reload;
 use self::status::ReloadStatus;
 use crate::config::Diagnostic;
-use crate::config::model::{Cores, Driver, Process};
+use crate::config::model::{AcceptSteering, Cores, Driver, Process};
+use crate::shard::load::Loads;
 use crate::shard::mailbox::{MailboxSender, ShardCommand, ShardEvent, mailbox};
 use crate::shard::process::ProcessLimits;
 use crate::shard::{self, ShardStart};
@@ -83,7 +84,9 @@ pub struct Supervisor {
     source: Source,
     events: EventSender,
     inbox: Receiver<Event>,
-    shards: Vec<MailboxSender>,
+    shards: Vec<Arc<MailboxSender>>,
+    /// The core of each shard, where the kernel is to choose by CPU.
+    steered: Option<Arc<[u32]>>,
     limits: Arc<ProcessLimits>,
     process: Process,
     driver_name: &'static str,
@@ -109,13 +112,9 @@ pub fn start(source: Source, options: &Options) -> Result<Supervisor, StartError
     let read = source.read();
     let Some(config) = &read.config else { return Err(StartError::Config(read.diagnostics)) };
     let process = config.process.clone();
-    let host = topology::Topology::detect();
-    let plan =
-        cores::plan(options.cores.as_ref().unwrap_or(&process.cores), &host).map_err(StartError::Host)?;
-    let chosen: Vec<u32> = plan.shards.iter().map(|shard| shard.core).collect();
-    if let Some(note) = plan.note(&host) {
-        tracing::warn!("{note}");
-    }
+    let chosen =
+        choose_cores(options.cores.as_ref().unwrap_or(&process.cores), options).map_err(StartError::Host)?;
+    let steered = steered(&process, options, &chosen).map_err(StartError::Host)?;
     let loaded = load::build(read, 1, chosen.len());
     let limits = Arc::new(ProcessLimits::new(&process));
     let (events, inbox) = channel();
@@ -124,6 +123,7 @@ pub fn start(source: Source, options: &Options) -> Result<Supervisor, StartError
         events,
         inbox,
         shards: Vec::new(),
+        steered,
         limits,
         driver_name: "",
         generation: 0,
@@ -143,18 +143,49 @@ pub fn start(source: Source, options: &Options) -> Result<Supervisor, StartError
     Ok(supervisor)
 }
 
+/// The core of each shard; without pins its number means nothing.
+fn choose_cores(wanted: &Cores, options: &Options) -> Result<Vec<u32>, String> {
+    if let (Cores::Count(count), true) = (wanted, options.no_pin) {
+        return Ok((0..*count).collect());
+    }
+    let host = topology::Topology::detect();
+    let plan = cores::plan(wanted, &host)?;
+    if let Some(note) = plan.note(&host) {
+        tracing::warn!("{note}");
+    }
+    Ok(plan.shards.iter().map(|shard| shard.core).collect())
+}
+
+fn steered(process: &Process, options: &Options, cores: &[u32]) -> Result<Option<Arc<[u32]>>, String> {
+    match process.accept_steering {
+        AcceptSteering::Hash => Ok(None),
+        AcceptSteering::Cpu if options.no_pin => Err(
+            "accept_steering = \"cpu\" needs each shard on its core: leave --no-pin out, or write \"hash\""
+                .into(),
+        ),
+        AcceptSteering::Cpu => Ok(Some(cores.into())),
+    }
+}
+
 impl Supervisor {
     fn start_shards(&mut self, cores: &[u32], options: &Options) -> Result<(), String> {
         let driver = options.driver.unwrap_or(self.process.driver);
-        for (id, &core) in cores.iter().enumerate() {
+        let mut receivers = Vec::new();
+        for id in 0..cores.len() {
             let (sender, receiver) =
                 mailbox().map_err(|error| format!("no mailbox for shard {id}: {error}"))?;
+            self.shards.push(Arc::new(sender));
+            receivers.push(receiver);
+        }
+        let loads = Arc::new(Loads::new(&self.shards));
+        for ((id, &core), receiver) in cores.iter().enumerate().zip(receivers) {
             let core = (!options.no_pin).then_some(core);
             let start = ShardStart {
                 id,
                 core,
                 driver,
                 process: Arc::clone(&self.limits),
+                loads: Arc::clone(&loads),
                 mailbox: receiver,
                 events: self.events.clone(),
             };
@@ -162,7 +193,6 @@ impl Supervisor {
                 .name(format!("shard-{id}"))
                 .spawn(move || shard::run(start))
                 .map_err(|error| format!("no thread for shard {id}: {error}"))?;
-            self.shards.push(sender);
             self.dumps.cores.push(core);
         }
         self.await_started()

@@ -3,6 +3,7 @@
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use super::Supervisor;
@@ -10,7 +11,7 @@ use super::load::{Build, ListenerSpec, Loaded, load_aside};
 use crate::config::model::Process;
 use crate::config::render::{self, Colour};
 use crate::config::{Diagnostic, Severity};
-use crate::downstream::listener::{BoundListener, bind_group};
+use crate::downstream::listener::{BoundListener, Steering, bind_group};
 use crate::shard::mailbox::{Prepared, ShardCommand};
 use crate::table::ListenerKey;
 
@@ -119,14 +120,18 @@ impl Supervisor {
             }
             let group = bind_group(&spec.key, spec.freebind, shards, self.has_port(spec.key.port))?;
             reload.opened.insert(spec.key.clone(), group.address);
+            let steering = Arc::new(self.steering_of(group.address));
             for (shard, socket) in sockets.iter_mut().zip(group.sockets) {
-                shard.push(BoundListener { key: spec.key.clone(), socket });
+                shard.push(BoundListener { key: spec.key.clone(), socket, steering: Arc::clone(&steering) });
             }
         }
-        let fixed = |process: &Process| (process.cores.clone(), process.driver, process.status_file.clone());
+        let fixed = |process: &Process| {
+            (process.cores.clone(), process.driver, process.accept_steering, process.status_file.clone())
+        };
         if fixed(&process) != fixed(&self.process) && self.generation > 0 {
             tracing::warn!(
-                "[process] cores, driver and status_file are fixed while the process lives: restart to change them"
+                "[process] cores, driver, accept_steering and status_file are fixed while the process lives: restart \
+                 to change them"
             );
         }
         reload.process = Some(process);
@@ -136,6 +141,18 @@ impl Supervisor {
             shard.send(ShardCommand::Prepare(Box::new(Prepared { table, sockets })));
         }
         Ok(())
+    }
+
+    fn steering_of(&self, address: SocketAddr) -> Steering {
+        let Some(cores) = &self.steered else { return Steering::None };
+        if self.was_port(address.port()) {
+            tracing::warn!(
+                %address,
+                "the port was closed a moment ago: until it is opened anew its connections go by hash, not by CPU"
+            );
+            return Steering::Lost;
+        }
+        Steering::Cpu { cores: Arc::clone(cores), order: Mutex::default() }
     }
 
     pub(super) fn shard_prepared(&mut self, generation: u64) {
@@ -207,8 +224,12 @@ impl Supervisor {
 
     /// Whether a port is, or was a moment ago, one of ours.
     fn has_port(&self, port: u16) -> bool {
-        self.listening.values().any(|address| address.port() == port)
-            || self.closing_ports.get(&port).is_some_and(|until| *until > Instant::now())
+        self.listening.values().any(|address| address.port() == port) || self.was_port(port)
+    }
+
+    /// Whether listeners of a port may still be closing.
+    fn was_port(&self, port: u16) -> bool {
+        self.closing_ports.get(&port).is_some_and(|until| *until > Instant::now())
     }
 
     /// The time of a phase is up. Before the commit that ends the reload. After it the new generation is in every

@@ -5,7 +5,8 @@
 //! * [`process`]: signals to another process;
 //! * [`ring`]: a shard's runtime, down the ladder of ring flags to epoll, and why it stopped where it did;
 //! * [`socket`]: one TCP socket that is read and written at the same time;
-//! * [`splice`]: bytes from socket to socket through a pipe.
+//! * [`splice`]: bytes from socket to socket through a pipe;
+//! * [`steering`]: which shard the kernel gives a new connection to.
 #![allow(unsafe_code, reason = "this folder is where it is fenced in")]
 
 pub mod buffer;
@@ -14,3 +15,4 @@ pub mod process;
 pub mod ring;
 pub mod socket;
 pub mod splice;
+pub mod steering;

@@ -6,8 +6,8 @@
 use std::cell::{Cell, UnsafeCell};
 use std::future::Future;
 use std::io;
-use std::net::Shutdown;
-use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
+use std::net::{self, Shutdown};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, RawFd};
 use std::time::Duration;
 
 use monoio::io::{AsyncReadRent, AsyncWriteRent, CancelHandle, CancelableAsyncReadRent};
@@ -172,6 +172,22 @@ impl Socket {
         // SAFETY: the descriptor is open while `self` lives, and the borrow ends with `self`'s.
         unsafe { BorrowedFd::borrow_raw(self.fd()) }
     }
+}
+
+/// Takes a stream out of the calling thread's runtime; no operation on it may have begun.
+pub(crate) fn release(stream: TcpStream) -> net::TcpStream {
+    // SAFETY: `into_raw_fd` gives up the only owner of an open descriptor, the new stream becomes the next.
+    unsafe { net::TcpStream::from_raw_fd(stream.into_raw_fd()) }
+}
+
+/// Takes a stream into the calling thread's runtime.
+///
+/// # Errors
+/// When epoll can not watch it.
+pub(crate) fn adopt(stream: net::TcpStream, epoll: bool) -> io::Result<TcpStream> {
+    // epoll needs a non-blocking socket, io_uring of older kernels a blocking one.
+    stream.set_nonblocking(epoll)?;
+    TcpStream::from_std(stream)
 }
 
 /// Shuts down a descriptor that its owner is known to hold open; errors mean that it was over already.

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use super::{GATEWAY, SERVICE, codes, config, load};
 use crate::config::model::{
-    Cores, Driver, EscapedSlashes, ForwardPath, HostPattern, Limits, PathPolicy, Process, StringMatch,
-    Timeouts,
+    AcceptBalance, AcceptSteering, Cores, Driver, EscapedSlashes, ForwardPath, HostPattern, Limits,
+    PathPolicy, Process, StringMatch, Timeouts,
 };
 
 fn virtual_service(name: &str, host: &str, rules: &str) -> String {
@@ -46,8 +46,8 @@ fn defaults() {
 /// What is written arrives.
 #[test]
 fn written_values() {
-    let process =
-        "[process]\ncores = \"0-1\"\ndriver = \"epoll\"\nconnections_max = 7\nbuffer_bytes_max = \"64MiB\"\n";
+    let process = "[process]\ncores = \"0-1\"\ndriver = \"epoll\"\nconnections_max = 7\nbuffer_bytes_max = \"64MiB\"\n\
+        accept_balance = \"off\"\naccept_steering = \"cpu\"\n";
     let gateway = "[[gateway]]\nname = \"edge\"\ntrusted_proxies = [\"10.1.2.3/8\", \"::1\"]\n\
         limits = { head_bytes_max = 8192 }\ntimeouts = { linger = \"100ms\" }\n\
         path = { escaped_slashes = \"UNESCAPE_AND_FORWARD\", merge_slashes = true }\n\
@@ -63,6 +63,8 @@ fn written_values() {
     assert_eq!(config.process.cores, Cores::List(vec![0, 1]));
     assert_eq!((config.process.driver, config.process.connections_max), (Driver::Epoll, 7));
     assert_eq!(config.process.buffer_bytes_max, 64 << 20);
+    assert_eq!(config.process.accept_balance, AcceptBalance::Off);
+    assert_eq!(config.process.accept_steering, AcceptSteering::Cpu);
     let gateway = &config.gateways[0];
     let proxies: Vec<String> = gateway.trusted_proxies.iter().map(ToString::to_string).collect();
     assert_eq!(proxies, ["10.0.0.0/8", "::1/128"]);
