@@ -6,7 +6,9 @@ use clap::{Parser, Subcommand};
 
 mod backend;
 mod cores;
+mod load;
 mod random;
+mod receipt;
 pub mod report;
 mod units;
 mod wire;
@@ -30,10 +32,13 @@ struct Cli {
 enum Command {
     /// Answer HTTP/1.1 requests, fast or as badly as asked
     Backend(backend::BackendArgs),
+    /// Load an HTTP/1.1 server and measure its latency and throughput
+    Load(Box<load::LoadArgs>),
 }
 
 fn main() -> ExitCode {
     match Cli::parse().command {
         Command::Backend(args) => backend::run(&args),
+        Command::Load(args) => load::run(&args),
     }
 }
