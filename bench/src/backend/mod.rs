@@ -65,7 +65,7 @@ pub(crate) enum Failure {
 
 /// Arguments of `ringgate-bench backend`.
 #[derive(Args, Clone, Debug)]
-#[command(after_help = EXAMPLES)]
+#[command(after_help = EXAMPLES, args_override_self = true)]
 pub(crate) struct BackendArgs {
     /// Address to listen on; port 0 lets the kernel choose
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:0")]

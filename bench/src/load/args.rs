@@ -78,7 +78,7 @@ impl From<DriverName> for Driver {
 
 /// Arguments of `ringgate-bench load`.
 #[derive(Args, Clone, Debug)]
-#[command(after_help = MORE)]
+#[command(after_help = MORE, args_override_self = true)]
 pub(crate) struct LoadArgs {
     /// What to ask for: `http://HOST[:PORT][/PATH]`
     #[arg(value_name = "URL", value_parser = Target::parse)]

@@ -69,7 +69,10 @@ impl Schedule {
 
     /// Requests that are due and not started, and connections that are idle.
     pub(super) fn backlog(&self, now: u64) -> (u64, usize) {
-        let due = ((now.saturating_sub(self.start) as f64 / self.interval) as u64).min(self.count);
+        let due = match now.checked_sub(self.start) {
+            Some(since) => ((since as f64 / self.interval) as u64 + 1).min(self.count),
+            None => 0,
+        };
         (due.saturating_sub(self.next.get()), self.idle.borrow().len())
     }
 

@@ -12,7 +12,7 @@
 
 use super::plan::Plan;
 use super::tally::{ErrorKind, Tally};
-use super::worker::Part;
+use super::worker::{Part, Usage};
 use crate::report::{Generator, Latency, LoadReport};
 
 /// Share of its threads' time from which on the generator counts as the bottleneck.
@@ -30,10 +30,8 @@ pub(crate) struct Whole {
     pub(crate) tally: Tally,
     /// Seconds of the measured part.
     pub(crate) seconds: f64,
-    /// CPU time in nanoseconds.
-    pub(crate) cpu: u64,
-    /// Nanoseconds of the threads' presence that it is a share of.
-    pub(crate) present: u64,
+    /// Sum of what they used.
+    pub(crate) usage: Usage,
     /// Requests due and not started at the end, and idle connections then.
     pub(crate) backlog: (u64, usize),
 }
@@ -41,12 +39,13 @@ pub(crate) struct Whole {
 impl Whole {
     /// Adds the threads up.
     pub(crate) fn new(parts: &[Part]) -> Result<Self, String> {
-        let mut whole = Self { tally: Tally::new()?, seconds: 0.0, cpu: 0, present: 0, backlog: (0, 0) };
+        let mut whole = Self { tally: Tally::new()?, seconds: 0.0, usage: Usage::default(), backlog: (0, 0) };
         for part in parts {
             whole.tally.add(&part.tally)?;
             whole.seconds = whole.seconds.max(part.measured as f64 / 1e9);
-            whole.cpu += part.cpu.0;
-            whole.present += part.cpu.1;
+            whole.usage.cpu += part.usage.cpu;
+            whole.usage.present += part.usage.present;
+            whole.usage.requests += part.usage.requests;
             if part.backlog.1 > 0 {
                 whole.backlog.0 += part.backlog.0;
                 whole.backlog.1 += part.backlog.1;
@@ -84,8 +83,8 @@ pub(crate) fn report(plan: &Plan, whole: &Whole) -> LoadReport {
             .map(|point| (point.quantile_iterated_to(), point.value_iterated_to() as f64 / MICROSECOND))
             .collect(),
         generator: Generator {
-            cpu_us_per_request: ratio(whole.cpu as f64 / MICROSECOND, tally.ended() as f64),
-            busy: ratio(whole.cpu as f64, whole.present as f64),
+            cpu_us_per_request: ratio(whole.usage.cpu as f64 / MICROSECOND, whole.usage.requests as f64),
+            busy: ratio(whole.usage.cpu as f64, whole.usage.present as f64),
             lag_p99_us: tally.lag.value_at_quantile(0.99) as f64 / MICROSECOND,
         },
     };
@@ -157,7 +156,8 @@ mod tests {
             tally.record(Ok(10), 50_000, 1);
             tally.lag.saturating_record(lag_ns);
         }
-        Whole { tally, seconds: 2.0, cpu: cpu_ns, present: 2_000_000_000, backlog: (0, 0) }
+        let usage = Usage { cpu: cpu_ns, present: 2_000_000_000, requests };
+        Whole { tally, seconds: 2.0, usage, backlog: (0, 0) }
     }
 
     fn invalid(rate: Option<f64>, whole: &Whole, word: &str) -> bool {

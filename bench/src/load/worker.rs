@@ -82,12 +82,23 @@ pub(crate) struct Part {
     pub(crate) tally: Tally,
     /// Nanoseconds of the measured part.
     pub(crate) measured: u64,
-    /// CPU time, and the time it is a share of.
-    pub(crate) cpu: (u64, u64),
+    /// What it used for it.
+    pub(crate) usage: Usage,
     /// Requests due and not started at the end of the schedule, while so many connections were idle.
     pub(crate) backlog: (u64, usize),
     /// Driver it ran on.
     pub(crate) rung: Rung,
+}
+
+/// What a thread used while it measured.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub(crate) struct Usage {
+    /// CPU time in nanoseconds.
+    pub(crate) cpu: u64,
+    /// The time that it is a share of.
+    pub(crate) present: u64,
+    /// Requests that ended meanwhile.
+    pub(crate) requests: u64,
 }
 
 /// What the deadlines' sweep sees of a connection.
@@ -116,8 +127,9 @@ pub(super) struct Worker {
     requests_max: u64,
     stopping: Cell<bool>,
     live: Cell<usize>,
-    cpu_from: Cell<(u64, u64)>,
-    cpu_until: Cell<Option<(u64, u64)>>,
+    /// At the start of the measured part, or as soon after as the watch looked.
+    usage_from: Cell<Usage>,
+    usage: Cell<Option<Usage>>,
     backlog: Cell<(u64, usize)>,
     reported: Cell<u64>,
 }
@@ -151,6 +163,9 @@ async fn measure(shared: Arc<Shared>, index: usize, tally: Tally, rung: Rung) ->
     };
     let epoch = shared.meet()?;
     let worker = Rc::new(Worker::new(shared, index, epoch, sockets, tally));
+    if worker.schedule.is_none() {
+        monoio::time::sleep(Duration::from_nanos(epoch.saturating_sub(clock::now()))).await;
+    }
     for id in 0..count {
         monoio::spawn(connection::run(Rc::clone(&worker), id));
     }
@@ -164,11 +179,9 @@ async fn measure(shared: Arc<Shared>, index: usize, tally: Tally, rung: Rung) ->
         Some(_) => worker.until.get().max(worker.tally.borrow().last),
         None => worker.until.get(),
     };
-    let (cpu_until, wall_until) = worker.cpu_until.get().unwrap_or_default();
-    let (cpu_from, wall_from) = worker.cpu_from.get();
     let part = Part {
         measured: until.saturating_sub(worker.from),
-        cpu: (cpu_until.saturating_sub(cpu_from), wall_until.saturating_sub(wall_from)),
+        usage: worker.usage.get().unwrap_or_default(),
         backlog: worker.backlog.get(),
         rung,
         tally: worker.tally.replace(Tally::new().ok()?),
@@ -246,8 +259,8 @@ impl Worker {
             requests_max,
             stopping: Cell::new(false),
             live: Cell::new(count),
-            cpu_from: Cell::default(),
-            cpu_until: Cell::default(),
+            usage_from: Cell::new(Usage { cpu: clock::thread_cpu(), present: clock::now(), requests: 0 }),
+            usage: Cell::default(),
             backlog: Cell::default(),
             reported: Cell::new(0),
             shared,
@@ -283,7 +296,9 @@ impl Worker {
         if belongs {
             let mut tally = self.tally.borrow_mut();
             tally.record(outcome, now - turn.due, now);
-            if self.schedule.is_none() && tally.ended() >= self.requests_max {
+            let enough = self.schedule.is_none() && tally.ended() >= self.requests_max;
+            drop(tally);
+            if enough {
                 self.until.set(now);
                 self.mark_end(now);
             }
@@ -308,9 +323,18 @@ impl Worker {
         }
     }
 
+    fn usage_at(&self, now: u64) -> Usage {
+        Usage { cpu: clock::thread_cpu(), present: now, requests: self.tally.borrow().ended() }
+    }
+
     fn mark_end(&self, now: u64) {
-        if self.cpu_until.get().is_none() {
-            self.cpu_until.set(Some((clock::thread_cpu(), now)));
+        if self.usage.get().is_none() {
+            let (from, until) = (self.usage_from.get(), self.usage_at(now));
+            self.usage.set(Some(Usage {
+                cpu: until.cpu.saturating_sub(from.cpu),
+                present: until.present.saturating_sub(from.present),
+                requests: until.requests - from.requests,
+            }));
             if let Some(schedule) = &self.schedule {
                 self.backlog.set(schedule.backlog(self.until.get()));
             }
@@ -321,13 +345,13 @@ impl Worker {
     async fn watch(&self) {
         let mut now = clock::now();
         loop {
+            if now >= self.from && self.usage_from.get().present < self.from {
+                self.usage_from.set(self.usage_at(now));
+            }
             let next = [self.from, self.until.get()].into_iter().filter(|at| *at > now).min();
             let pause = next.map_or(TICK, |at| (at - now).min(TICK));
             monoio::time::sleep(Duration::from_nanos(pause)).await;
             now = clock::now();
-            if now >= self.from && self.cpu_from.get().1 == 0 {
-                self.cpu_from.set((clock::thread_cpu(), now));
-            }
             let limit = match self.schedule {
                 None => self.until.get(),
                 Some(_) => self.until.get() + self.shared.plan.timeout,
