@@ -82,9 +82,16 @@ http {
     uwsgi_temp_path $work/nginx;
     scgi_temp_path $work/nginx;
     keepalive_requests 100000000;
+    upstream self {
+        server 127.0.0.1:$port;
+        keepalive 256;
+        keepalive_requests 100000000;
+    }
     server {
         listen 127.0.0.1:$port;
         location / { default_type text/plain; return 200 "hello from nginx\n"; }
+        # The same, at three times the cost.
+        location /proxied { proxy_pass http://self/; proxy_http_version 1.1; proxy_set_header Connection ""; }
     }
 }
 CONF
