@@ -37,7 +37,7 @@ pub(super) fn text(document: &Document, plan: &Plan) -> String {
     line("target", format!("{url} ({})", plan.address));
     let kind = rate.map_or_else(|| "closed loop".to_owned(), |rate| format!("{} requests/s", number(rate)));
     let close = if plan.close { ", a new connection per request" } else { "" };
-    line("load", format!("{kind}, {connections} connections, {threads} threads{close}"));
+    line("load", format!("{kind}, connections: {connections}, threads: {threads}{close}"));
     line("generator", receipt.driver.clone());
     if !report.valid {
         for reason in &report.invalid_reasons {
