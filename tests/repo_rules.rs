@@ -14,10 +14,10 @@ fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// Every `.rs` file of the crate and its tests, relative to the root, with its text.
+/// Every `.rs` file of the crate, its tests and the harness, relative to the root, with its text.
 fn sources() -> Vec<(PathBuf, String)> {
     let mut files = Vec::new();
-    for top in ["src", "tests"] {
+    for top in ["src", "tests", "bench"] {
         collect(&root().join(top), &mut files);
     }
     assert!(files.len() > 40, "the walk found only {} files", files.len());

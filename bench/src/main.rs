@@ -2,8 +2,43 @@
 
 use std::process::ExitCode;
 
-mod report;
+use clap::{Parser, Subcommand};
+
+mod backend;
+mod cores;
+mod load;
+mod random;
+mod receipt;
+pub mod report;
+mod units;
+mod wire;
+
+const EXAMPLES: &str = "\
+Examples:
+  ringgate-bench backend --listen 127.0.0.1:9000 --cores 1
+  ringgate-bench load http://127.0.0.1:9000/ --connections 64 --duration 10s
+
+`ringgate-bench COMMAND --help` has examples of each command.";
+
+/// Benchmark harness of ringgate
+#[derive(Debug, Parser)]
+#[command(name = "ringgate-bench", version, after_help = EXAMPLES)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Answer HTTP/1.1 requests, fast or as badly as asked
+    Backend(backend::BackendArgs),
+    /// Load an HTTP/1.1 server and measure its latency and throughput
+    Load(Box<load::LoadArgs>),
+}
 
 fn main() -> ExitCode {
-    ExitCode::SUCCESS
+    match Cli::parse().command {
+        Command::Backend(args) => backend::run(&args),
+        Command::Load(args) => load::run(&args),
+    }
 }

@@ -60,3 +60,53 @@ stop() {
     kill -TERM "$1"
     wait "$1"
 }
+
+# A real nginx that answers 200, at $nginx_address. The port was free a moment ago; nginx cannot choose one itself, so
+# that is retried if somebody was faster.
+start_nginx() {
+    local port
+    for _ in 1 2 3 4 5; do
+        port=$((20000 + RANDOM % 10000))
+        mkdir -p "$work/nginx"
+        cat >"$work/nginx.conf" <<CONF
+daemon off;
+worker_processes 1;
+pid $work/nginx.pid;
+error_log stderr warn;
+events { worker_connections 4096; }
+http {
+    access_log off;
+    client_body_temp_path $work/nginx;
+    proxy_temp_path $work/nginx;
+    fastcgi_temp_path $work/nginx;
+    uwsgi_temp_path $work/nginx;
+    scgi_temp_path $work/nginx;
+    keepalive_requests 100000000;
+    upstream self {
+        server 127.0.0.1:$port;
+        keepalive 256;
+        keepalive_requests 100000000;
+    }
+    server {
+        listen 127.0.0.1:$port;
+        location / { default_type text/plain; return 200 "hello from nginx\n"; }
+        # The same, at three times the cost.
+        location /proxied { proxy_pass http://self/; proxy_http_version 1.1; proxy_set_header Connection ""; }
+    }
+}
+CONF
+        nginx -e stderr -p "$work" -c "$work/nginx.conf" >"$work/nginx.log" 2>&1 &
+        pid=$!
+        for _ in $(seq 100); do
+            if curl -sf "http://127.0.0.1:$port/" >/dev/null; then
+                pids+=("$pid")
+                nginx_address=127.0.0.1:$port
+                return 0
+            fi
+            kill -0 "$pid" 2>/dev/null || break
+            sleep 0.05
+        done
+    done
+    echo "nginx does not start" >&2
+    return 1
+}

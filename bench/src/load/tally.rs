@@ -1,0 +1,144 @@
+//! What a thread measures.
+
+use hdrhistogram::Histogram;
+
+use super::clock::SECOND;
+
+/// Kinds of failed requests; the names are those of the report.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum ErrorKind {
+    /// The connection could not be opened.
+    Connect,
+    /// Receiving failed.
+    Read,
+    /// Sending failed.
+    Write,
+    /// The connection ended before the response did.
+    Closed,
+    /// No response within the time.
+    Timeout,
+    /// Another status than expected.
+    Status,
+    /// Another length of the content than expected.
+    Content,
+    /// Not HTTP/1.1, or more than was asked for.
+    Malformed,
+}
+
+impl ErrorKind {
+    /// All kinds, in the order of their numbers.
+    pub(crate) const ALL: [Self; 8] = [
+        Self::Connect,
+        Self::Read,
+        Self::Write,
+        Self::Closed,
+        Self::Timeout,
+        Self::Status,
+        Self::Content,
+        Self::Malformed,
+    ];
+
+    /// Name in reports.
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Connect => "connect",
+            Self::Read => "read",
+            Self::Write => "write",
+            Self::Closed => "closed",
+            Self::Timeout => "timeout",
+            Self::Status => "status",
+            Self::Content => "content",
+            Self::Malformed => "malformed",
+        }
+    }
+}
+
+/// Longest time that a histogram tells apart: one hour, in nanoseconds.
+const LONGEST: u64 = 3600 * SECOND;
+
+/// Counts and times of the measured part of a run.
+#[derive(Debug)]
+pub(crate) struct Tally {
+    /// Latency of requests answered as expected, in nanoseconds.
+    pub(crate) latency: Histogram<u64>,
+    /// How late requests were started for reasons of the generator's own, in nanoseconds; constant rate only.
+    pub(crate) lag: Histogram<u64>,
+    /// Failed requests by kind.
+    pub(crate) errors: [u64; ErrorKind::ALL.len()],
+    /// Content bytes received.
+    pub(crate) content_bytes: u64,
+    /// When the last request ended.
+    pub(crate) last: u64,
+}
+
+impl Tally {
+    pub(crate) fn new() -> Result<Self, String> {
+        let histogram = || Histogram::new_with_bounds(1, LONGEST, 3).map_err(|error| error.to_string());
+        Ok(Self {
+            latency: histogram()?,
+            lag: histogram()?,
+            errors: [0; ErrorKind::ALL.len()],
+            content_bytes: 0,
+            last: 0,
+        })
+    }
+
+    /// Counts a request that took `latency` and ended at `now`.
+    #[inline]
+    pub(crate) fn record(&mut self, outcome: Result<u64, ErrorKind>, latency: u64, now: u64) {
+        self.last = now;
+        match outcome {
+            Ok(content) => {
+                self.latency.saturating_record(latency);
+                self.content_bytes += content;
+            }
+            Err(kind) => self.fail(kind, 1),
+        }
+    }
+
+    /// Counts failed requests.
+    pub(crate) fn fail(&mut self, kind: ErrorKind, count: u64) {
+        if let Some(errors) = self.errors.get_mut(kind as usize) {
+            *errors += count;
+        }
+    }
+
+    /// Requests that ended, well or not.
+    pub(crate) fn ended(&self) -> u64 {
+        self.latency.len() + self.errors.iter().sum::<u64>()
+    }
+
+    /// Adds another thread's.
+    pub(crate) fn add(&mut self, other: &Self) -> Result<(), String> {
+        self.latency.add(&other.latency).map_err(|error| error.to_string())?;
+        self.lag.add(&other.lag).map_err(|error| error.to_string())?;
+        for (sum, count) in self.errors.iter_mut().zip(other.errors) {
+            *sum += count;
+        }
+        self.content_bytes += other.content_bytes;
+        self.last = self.last.max(other.last);
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+
+    use super::*;
+
+    #[test]
+    fn counts_by_kind_and_adds_up() {
+        let mut tally = Tally::new().unwrap();
+        tally.record(Ok(10), 1000, 5);
+        for kind in ErrorKind::ALL {
+            tally.record(Err(kind), 1, 6);
+        }
+        let mut sum = Tally::new().unwrap();
+        sum.add(&tally).unwrap();
+        sum.add(&tally).unwrap();
+        assert_eq!((sum.latency.len(), sum.errors, sum.content_bytes, sum.last), (2, [2; 8], 20, 6));
+        assert_eq!(sum.ended(), 18);
+        assert!(ErrorKind::ALL.iter().enumerate().all(|(at, kind)| *kind as usize == at));
+    }
+}
