@@ -7,6 +7,7 @@ use clap::{Parser, Subcommand};
 mod backend;
 mod cores;
 mod load;
+mod micro;
 mod random;
 mod receipt;
 pub mod report;
@@ -17,6 +18,7 @@ const EXAMPLES: &str = "\
 Examples:
   ringgate-bench backend --listen 127.0.0.1:9000 --cores 1
   ringgate-bench load http://127.0.0.1:9000/ --connections 64 --duration 10s
+  ringgate-bench micro
 
 `ringgate-bench COMMAND --help` has examples of each command.";
 
@@ -34,11 +36,14 @@ enum Command {
     Backend(backend::BackendArgs),
     /// Load an HTTP/1.1 server and measure its latency and throughput
     Load(Box<load::LoadArgs>),
+    /// Measure pieces of the data path alone
+    Micro(micro::MicroArgs),
 }
 
 fn main() -> ExitCode {
     match Cli::parse().command {
         Command::Backend(args) => backend::run(&args),
         Command::Load(args) => load::run(&args),
+        Command::Micro(args) => micro::run(&args),
     }
 }
