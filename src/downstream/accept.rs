@@ -22,6 +22,9 @@ use crate::shard::process::ConnectionPlace;
 use crate::sys::socket;
 use crate::table::{ListenerId, ListenerKey};
 
+/// Accepts that are pending at a time: a system call takes in so many connections at once.
+const ACCEPTS: usize = 4;
+
 /// How long an accept loop rests when descriptors, memory or a cap are used up.
 const PAUSE: Duration = Duration::from_millis(20);
 
@@ -147,13 +150,15 @@ impl Listeners {
         bound.listen(shard.id)?;
         // epoll needs a non-blocking socket, io_uring of older kernels a blocking one.
         bound.socket.set_nonblocking(shard.epoll)?;
-        let socket = TcpListener::from_std(bound.socket.into())?;
-        self.loops.set(self.loops.get() + 1);
-        let shard = Rc::clone(shard);
-        monoio::spawn(async move {
-            accept_all(&shard, &listener, &socket).await;
-            shard.listeners.loops.set(shard.listeners.loops.get() - 1);
-        });
+        let socket = Rc::new(TcpListener::from_std(bound.socket.into())?);
+        for _ in 0..ACCEPTS {
+            let (shard, listener, socket) = (Rc::clone(shard), Rc::clone(&listener), Rc::clone(&socket));
+            self.loops.set(self.loops.get() + 1);
+            monoio::spawn(async move {
+                accept_all(&shard, &listener, &socket).await;
+                shard.listeners.loops.set(shard.listeners.loops.get() - 1);
+            });
+        }
         Ok(())
     }
 
