@@ -1,0 +1,158 @@
+//! The results as text: a table per case.
+
+use std::fmt::Write as _;
+
+use super::result::{CaseResult, Comparison, Figure, Metric, PeerResult};
+use super::stats::Verdict;
+
+/// The whole comparison.
+pub(crate) fn text(comparison: &Comparison) -> String {
+    let mut out = String::new();
+    let receipt = &comparison.receipt;
+    let host = &receipt.host;
+    let _ = writeln!(
+        out,
+        "{} cores, {}, Linux {}, {}",
+        host.cores_available.len(),
+        host.cpu,
+        host.kernel,
+        host.date
+    );
+    for installed in &receipt.peers {
+        let _ = writeln!(out, "{:<9} {}  ({})", installed.peer, installed.version, installed.path.display());
+    }
+    for missing in &comparison.missing {
+        let _ = writeln!(out, "{:<9} NOT MEASURED: {}", missing.peer, missing.reason);
+    }
+    let layout = &receipt.layout;
+    let _ = writeln!(
+        out,
+        "proxy on cores {}, load on {}, backend on {}; {} rounds of {} s; load by {}",
+        layout.proxy, layout.load, layout.backend, receipt.rounds, receipt.seconds, receipt.generator.version
+    );
+    for warning in &receipt.warnings {
+        let _ = writeln!(out, "WARNING: {warning}");
+    }
+    for case in &comparison.cases {
+        out.push('\n');
+        out.push_str(&case_text(case));
+    }
+    out.push_str("\n[least-greatest] of the rounds; ~ their spread; x best: beside the best of the others\n");
+    out
+}
+
+/// One case.
+pub(crate) fn case_text(case: &CaseResult) -> String {
+    let mut out = format!("{}: {}\n", case.name, case.about);
+    if let Some(reason) = &case.skipped {
+        let _ = writeln!(out, "  SKIPPED: {reason}");
+        return out;
+    }
+    if let Some(layout) = &case.cores {
+        let _ = writeln!(
+            out,
+            "  proxy on cores {}, load on {}, backend on {}",
+            layout.proxy, layout.load, layout.backend
+        );
+    }
+    let mut metrics = case.metrics();
+    // The figure that it is about comes first.
+    metrics.sort_by_key(|metric| *metric != case.primary);
+    let mut rows = vec![header(&metrics, case.primary)];
+    rows.extend(case.peers.iter().filter(|peer| !peer.figures.is_empty()).map(|peer| {
+        let mut row = vec![peer.peer.to_string()];
+        for &metric in &metrics {
+            row.extend(cells(peer, metric, case.primary));
+        }
+        row
+    }));
+    out.push_str(&aligned(&rows));
+    for peer in &case.peers {
+        if let Some(failure) = &peer.failure {
+            let _ = writeln!(out, "  {}: NOT MEASURED: {failure}", peer.peer);
+        }
+        if let Some(reason) = &peer.left_out {
+            let _ = writeln!(out, "  {}: left out: {reason}", peer.peer);
+        }
+        for note in &peer.notes {
+            let _ = writeln!(out, "  {}: {note}", peer.peer);
+        }
+    }
+    out
+}
+
+fn header(metrics: &[Metric], primary: Metric) -> Vec<String> {
+    let mut header = vec![String::new()];
+    for metric in metrics {
+        header.push(metric.label().to_owned());
+        if *metric == primary {
+            header.push("x best".into());
+        }
+    }
+    header
+}
+
+fn cells(peer: &PeerResult, metric: Metric, primary: Metric) -> Vec<String> {
+    let figure = peer.figure(metric);
+    let is_primary = metric == primary;
+    let mut cells = vec![figure.map_or_else(|| "-".into(), |figure| summary(figure, is_primary))];
+    if is_primary {
+        cells.push(figure.map_or_else(|| "-".into(), ratio));
+    }
+    cells
+}
+
+fn summary(figure: &Figure, with_range: bool) -> String {
+    let of = &figure.summary;
+    let median = number(of.median);
+    if figure.values.len() < 2 {
+        median
+    } else if with_range {
+        format!("{median} [{}-{}]", number(of.min), number(of.max))
+    } else {
+        format!("{median} ~{:.0}%", of.spread() * 100.0)
+    }
+}
+
+/// A figure's ratio to the best of the others, in words.
+pub(crate) fn ratio(figure: &Figure) -> String {
+    let Some(ratio) = figure.ratio else { return "-".into() };
+    let word = match ratio.verdict {
+        Verdict::Better => "better",
+        Verdict::Tie => "tie",
+        Verdict::Worse => "worse",
+    };
+    format!("{:.2} {word}", ratio.value)
+}
+
+/// Three digits that count.
+pub(crate) fn number(value: f64) -> String {
+    let size = value.abs();
+    if size >= 100.0 || value == 0.0 {
+        format!("{value:.0}")
+    } else if size >= 10.0 {
+        format!("{value:.1}")
+    } else {
+        format!("{value:.2}")
+    }
+}
+
+fn aligned(rows: &[Vec<String>]) -> String {
+    let width = |column: usize| {
+        rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max().unwrap_or(0)
+    };
+    let mut out = String::new();
+    for row in rows {
+        let mut line = String::new();
+        for (column, cell) in row.iter().enumerate() {
+            let pad = width(column) - cell.chars().count();
+            // Names to the left, figures to the right.
+            let (before, after) = if column == 0 { (0, pad) } else { (pad + 2, 0) };
+            line.extend(std::iter::repeat_n(' ', before));
+            line.push_str(cell);
+            line.extend(std::iter::repeat_n(' ', after));
+        }
+        let _ = writeln!(out, "  {}", line.trim_end());
+    }
+    out
+}
