@@ -9,10 +9,14 @@ use super::generator::{AskedHosts, Generator, Load, Run, host_name};
 use super::peers::{Hosts, Installed, PeerKind, Running, Wanted};
 use super::result::{Metric, Samples};
 use super::scenario::LoadWork;
+use super::usage::Times;
 use super::verify::{Question, ask};
 
 /// Below this share of its cores the proxy was not the bottleneck, and requests/s say nothing about it.
 const BUSY_MIN: f64 = 85.0;
+
+/// Above this share of the time, others on the proxy's cores decide over latency and rate (not over CPU time).
+const WAITED_MAX: f64 = 10.0;
 
 /// What is asked for where a proxy takes any host.
 pub(crate) const ANY_HOST: &str = "bench.example.test";
@@ -145,12 +149,12 @@ pub(crate) fn round(
         let warmup = Load { seconds: bench.warmup_seconds, ..load.clone() };
         bench.generator.run(&warmup, &work.layout.load, &bench.work, || Ok(()))?;
     }
-    let mut cpu_before = 0;
-    let run = bench.run(&load, &work.layout.load, || cpu_before = proxy.cpu_ns(), || Ok(()));
-    let cpu_ns = proxy.cpu_ns().saturating_sub(cpu_before) as f64;
+    let mut before = proxy.times();
+    let run = bench.run(&load, &work.layout.load, || before = proxy.times(), || Ok(()));
+    let times = proxy.times().since(before);
     proxy.check_alive()?;
     let run = run?;
-    record(samples, &run, work, cpu_ns);
+    record(samples, &run, work, times);
     samples.add(Metric::Memory, mib(proxy.resident_bytes()));
     if work.hosts > 0 {
         samples.add(Metric::Start, proxy.started_in.as_secs_f64() * 1e3);
@@ -185,8 +189,9 @@ pub(crate) fn remember(samples: &mut Samples, proxy: &Running, generator_command
     samples.proxy_said.clone_from(&proxy.said);
 }
 
-fn record(samples: &mut Samples, run: &Run, work: &LoadWork, cpu_ns: f64) {
+fn record(samples: &mut Samples, run: &Run, work: &LoadWork, times: Times) {
     let report = &run.report;
+    let cpu_ns = times.cpu_ns as f64;
     let mib_of_content = report.content_bytes as f64 / f64::from(1 << 20);
     samples.add(Metric::CpuPerRequest, cpu_ns / 1e3 / report.requests.max(1) as f64);
     if work.answer_bytes >= 64 << 10 && mib_of_content > 0.0 {
@@ -194,9 +199,13 @@ fn record(samples: &mut Samples, run: &Run, work: &LoadWork, cpu_ns: f64) {
     }
     samples.add(Metric::RequestsPerSecond, report.requests_per_second);
     record_latency(samples, run);
-    let busy = cpu_ns / (report.seconds * 1e9 * work.layout.proxy.count() as f64) * 100.0;
+    let percent_of_cores = 100.0 / (report.seconds * 1e9 * work.layout.proxy.count() as f64);
+    let (busy, waited) = (cpu_ns * percent_of_cores, times.waited_ns as f64 * percent_of_cores);
     samples.add(Metric::Busy, busy);
-    if work.rate.is_none() && busy < BUSY_MIN {
+    samples.add(Metric::Waited, waited);
+    if waited > WAITED_MAX {
+        samples.note("others used its cores in a round: its latencies and requests/s are not its own".into());
+    } else if work.rate.is_none() && busy < BUSY_MIN {
         samples.note("not saturated: its requests/s are the load's limit, not its own".into());
     }
     let errors: Vec<_> = report.errors.iter().map(|(kind, count)| format!("{count} {kind}")).collect();

@@ -38,6 +38,8 @@ pub(crate) enum Metric {
     Memory,
     /// Share of its cores that the proxy was busy.
     Busy,
+    /// Share of the time that the proxy was ready to run while others had its cores.
+    Waited,
     /// From start to serving.
     Start,
 }
@@ -59,6 +61,7 @@ impl Metric {
             Self::IdleBytes => "bytes/idle conn.",
             Self::Memory => "RSS MiB",
             Self::Busy => "busy %",
+            Self::Waited => "waited %",
             Self::Start => "start ms",
         }
     }
@@ -67,7 +70,7 @@ impl Metric {
     pub(crate) const fn better(self) -> Option<Better> {
         match self {
             Self::RequestsPerSecond => Some(Better::Higher),
-            Self::Busy | Self::Reloads => None,
+            Self::Busy | Self::Waited | Self::Reloads => None,
             _ => Some(Better::Lower),
         }
     }
@@ -241,7 +244,7 @@ fn cut(file: &ConfigFile) -> ConfigFile {
         text.truncate(end);
         text.push_str("\n[..]\n");
     }
-    ConfigFile { name: file.name, text }
+    ConfigFile { name: file.name.clone(), text }
 }
 
 #[cfg(test)]
@@ -281,7 +284,7 @@ mod tests {
 
     #[test]
     fn long_files_are_cut() {
-        let file = ConfigFile { name: "hosts", text: "é".repeat(FILE_BYTES_MAX) };
+        let file = ConfigFile { name: "hosts".into(), text: "é".repeat(FILE_BYTES_MAX) };
         let cut = cut(&file).text;
         assert!(cut.len() < FILE_BYTES_MAX + 20 && cut.ends_with("[..]\n"));
     }

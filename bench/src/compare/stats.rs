@@ -72,23 +72,20 @@ pub(crate) enum Verdict {
 /// A figure beside the best of the others'.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub(crate) struct Ratio {
-    /// Own figure by the best of the others'.
+    /// Own figure by the best of the others'; null in JSON where that is 0.
     pub(crate) value: f64,
     /// What it says.
     pub(crate) verdict: Verdict,
 }
 
 impl Ratio {
-    /// `None` without others, or where the best of them is 0.
+    /// `None` without others. Infinite where only the best of them is 0.
     pub(crate) fn of(own: f64, others: impl IntoIterator<Item = f64>, better: Better) -> Option<Self> {
         let best = others.into_iter().reduce(match better {
             Better::Lower => f64::min,
             Better::Higher => f64::max,
         })?;
-        if best == 0.0 {
-            return None;
-        }
-        let value = own / best;
+        let value = if own == best { 1.0 } else { own / best };
         let verdict = if (value - 1.0).abs() < TIE {
             Verdict::Tie
         } else if (value < 1.0) == (better == Better::Lower) {
@@ -148,7 +145,8 @@ mod tests {
         assert_eq!(ratio(30.0, &[10.0, 20.0], Better::Higher), Some((1.5, Verdict::Better)));
         assert_eq!(ratio(10.0, &[10.0, 20.0], Better::Higher), Some((0.5, Verdict::Worse)));
         assert_eq!(ratio(10.0, &[], Better::Lower), None);
-        assert_eq!(ratio(10.0, &[0.0], Better::Lower), None);
+        assert_eq!(ratio(10.0, &[0.0], Better::Lower), Some((f64::INFINITY, Verdict::Worse)));
+        assert_eq!(ratio(0.0, &[0.0, 3.0], Better::Lower), Some((1.0, Verdict::Tie)));
     }
 
     #[test]

@@ -74,11 +74,25 @@ pub(crate) fn case_text(case: &CaseResult) -> String {
         if let Some(reason) = &peer.left_out {
             let _ = writeln!(out, "  {}: left out: {reason}", peer.peer);
         }
-        for note in &peer.notes {
-            let _ = writeln!(out, "  {}: {note}", peer.peer);
-        }
+    }
+    for (note, peers) in notes(case) {
+        let _ = writeln!(out, "  {}: {note}", peers.join(", "));
     }
     out
+}
+
+/// Each note with those whom it concerns.
+pub(crate) fn notes(case: &CaseResult) -> Vec<(&str, Vec<&'static str>)> {
+    let mut notes: Vec<(&str, Vec<_>)> = Vec::new();
+    for (peer, note) in
+        case.peers.iter().flat_map(|peer| peer.notes.iter().map(|note| (peer.peer.name(), note)))
+    {
+        match notes.iter_mut().find(|(text, _)| text == note) {
+            Some((_, peers)) => peers.push(peer),
+            None => notes.push((note, vec![peer])),
+        }
+    }
+    notes
 }
 
 fn header(metrics: &[Metric], primary: Metric) -> Vec<String> {
@@ -122,7 +136,7 @@ pub(crate) fn ratio(figure: &Figure) -> String {
         Verdict::Tie => "tie",
         Verdict::Worse => "worse",
     };
-    format!("{:.2} {word}", ratio.value)
+    if ratio.value.is_finite() { format!("{:.2} {word}", ratio.value) } else { word.to_owned() }
 }
 
 /// Three digits that count.

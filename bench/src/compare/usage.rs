@@ -22,23 +22,50 @@ pub(crate) fn tree(root: u32) -> Vec<u32> {
     found
 }
 
-/// CPU time that a process and its descendants have used, in nanoseconds.
-pub(crate) fn cpu_ns(root: u32) -> u64 {
-    tree(root).into_iter().map(process_cpu_ns).sum()
+/// Time of a process and its descendants, in nanoseconds.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Times {
+    /// On a core.
+    pub(crate) cpu_ns: u64,
+    /// Ready to run while others had the core; of threads that live.
+    pub(crate) waited_ns: u64,
 }
 
-/// The scheduler's sums are exact but end with each thread; the ticks also hold what ended threads and awaited children
-/// used. The larger of both errs by less than two ticks.
-fn process_cpu_ns(pid: u32) -> u64 {
+impl Times {
+    /// Of a process and its descendants so far.
+    pub(crate) fn of(root: u32) -> Self {
+        let add = |sum: Self, pid| {
+            let (exact, waited_ns) = thread_times(pid);
+            let stat = stat(pid).unwrap_or_default();
+            // The scheduler's sums are exact but end with each thread; the ticks also hold what ended threads and
+            // awaited children used. The larger of both errs by less than two ticks.
+            let own = exact.max(stat.own_ticks * TICK_NS);
+            Self {
+                cpu_ns: sum.cpu_ns + own + stat.children_ticks * TICK_NS,
+                waited_ns: sum.waited_ns + waited_ns,
+            }
+        };
+        tree(root).into_iter().fold(Self::default(), add)
+    }
+
+    /// From `earlier` to this.
+    pub(crate) const fn since(self, earlier: Self) -> Self {
+        Self {
+            cpu_ns: self.cpu_ns.saturating_sub(earlier.cpu_ns),
+            waited_ns: self.waited_ns.saturating_sub(earlier.waited_ns),
+        }
+    }
+}
+
+/// On a core and waiting for one: `schedstat` of all threads that live.
+fn thread_times(pid: u32) -> (u64, u64) {
     let threads = fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
-    let exact: u64 = threads
-        .filter_map(|thread| {
-            let text = fs::read_to_string(thread.path().join("schedstat")).ok()?;
-            text.split_ascii_whitespace().next()?.parse::<u64>().ok()
-        })
-        .sum();
-    let stat = stat(pid).unwrap_or_default();
-    exact.max(stat.own_ticks * TICK_NS) + stat.children_ticks * TICK_NS
+    let times = threads.filter_map(|thread| {
+        let text = fs::read_to_string(thread.path().join("schedstat")).ok()?;
+        let mut numbers = text.split_ascii_whitespace().map(|number| number.parse::<u64>().ok());
+        Some((numbers.next()??, numbers.next()??))
+    });
+    times.fold((0, 0), |sum, time| (sum.0 + time.0, sum.1 + time.1))
 }
 
 /// Resident memory of a process and its descendants, in bytes.
@@ -95,9 +122,9 @@ mod tests {
 
     #[test]
     fn own_usage() {
-        let before = cpu_ns(process::id());
+        let before = Times::of(process::id());
         let mut sum = 0_u64;
-        while cpu_ns(process::id()) < before + 30_000_000 {
+        while Times::of(process::id()).since(before).cpu_ns < 30_000_000 {
             sum = (0..100_000_u64).fold(sum, |sum, value| std::hint::black_box(sum ^ value));
         }
         assert!(resident_bytes(process::id()) > 100_000);

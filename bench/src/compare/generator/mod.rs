@@ -153,7 +153,7 @@ impl Generator {
                 return Err(process.failure(&format!("did not end within {} s", timeout.as_secs())));
             }
             // The last look before its end counts; /proc forgets it afterwards.
-            cpu_ns = usage::cpu_ns(process.pid()).max(cpu_ns);
+            cpu_ns = usage::Times::of(process.pid()).cpu_ns.max(cpu_ns);
             meanwhile()?;
             pause(LOOK)?;
         };

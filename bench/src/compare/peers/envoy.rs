@@ -11,7 +11,7 @@ pub(super) fn plan(setup: &Setup<'_>) -> Plan {
     let threads = setup.threads.to_string();
     let arguments = ["-c", &file, "--concurrency", &threads, "--disable-hot-restart", "--log-level", "error"];
     Plan {
-        files: vec![ConfigFile { name: FILE, text: config(setup) }],
+        files: vec![ConfigFile { name: FILE.into(), text: config(setup) }],
         arguments: arguments.map(str::to_owned).to_vec(),
         listening: Listening::OnGivenPort,
         reload: Reload::Unsupported(

@@ -113,7 +113,7 @@ impl Hosts {
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct ConfigFile {
     /// Name in the proxy's folder.
-    pub(crate) name: &'static str,
+    pub(crate) name: String,
     /// Content.
     pub(crate) text: String,
 }

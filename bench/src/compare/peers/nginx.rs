@@ -11,13 +11,13 @@ const MAP: &str = "hosts.map";
 
 pub(super) fn plan(setup: &Setup<'_>) -> Plan {
     let folder = setup.folder.display();
-    let mut files = vec![ConfigFile { name: FILE, text: config(setup) }];
+    let mut files = vec![ConfigFile { name: FILE.into(), text: config(setup) }];
     if let Hosts::Named(names) = setup.hosts {
         let mut map = String::new();
         for name in names {
             let _ = writeln!(map, "{name} backend;");
         }
-        files.push(ConfigFile { name: MAP, text: map });
+        files.push(ConfigFile { name: MAP.into(), text: map });
     }
     let arguments = ["-p", &format!("{folder}/"), "-e", "stderr", "-c", &format!("{folder}/{FILE}")];
     Plan {

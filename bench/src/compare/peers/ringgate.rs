@@ -1,25 +1,39 @@
-//! ringgate: one gateway, one service; with named hosts a virtual service for each.
-
-use std::fmt::Write as _;
+//! ringgate: one gateway, one service; with named hosts a virtual service for each, over as many files as it takes.
 
 use rustix::process::Signal;
 
 use super::{ConfigFile, Hosts, Listening, Plan, Reload, Setup};
 
-const FILE: &str = "ringgate.toml";
+const FOLDER: &str = "ringgate.d";
+
+/// Virtual services of one file: a file may have 16 MiB.
+const HOSTS_PER_FILE: usize = 10_000;
 
 pub(super) fn plan(setup: &Setup<'_>) -> Plan {
-    let file = setup.folder.join(FILE).display().to_string();
+    let folder = setup.folder.join(FOLDER).display().to_string();
+    let mut files = vec![ConfigFile { name: format!("{FOLDER}/gateway.toml"), text: gateway(setup) }];
+    match setup.hosts {
+        Hosts::Any => {
+            files
+                .push(ConfigFile { name: format!("{FOLDER}/hosts.toml"), text: virtual_service("all", "*") });
+        }
+        Hosts::Named(names) => {
+            for (index, part) in names.chunks(HOSTS_PER_FILE).enumerate() {
+                let text = part.iter().map(|name| virtual_service(name, name)).collect();
+                files.push(ConfigFile { name: format!("{FOLDER}/hosts-{index:03}.toml"), text });
+            }
+        }
+    }
     Plan {
-        files: vec![ConfigFile { name: FILE, text: config(setup) }],
-        arguments: vec!["run".into(), file, "--cores".into(), setup.cores.clone()],
+        files,
+        arguments: vec!["run".into(), folder, "--cores".into(), setup.cores.clone()],
         listening: Listening::Announced,
         reload: Reload::BySignal(Signal::HUP),
     }
 }
 
-fn config(setup: &Setup<'_>) -> String {
-    let mut text = format!(
+fn gateway(setup: &Setup<'_>) -> String {
+    format!(
         r#"[[gateway]]
 name = "bench"
 timeouts = {{ header = "60s", keep_alive = "5m" }}
@@ -35,24 +49,18 @@ name = "backend"
 endpoints = [{{ address = "{}" }}]
 "#,
         setup.upstream
-    );
-    let mut serve = |name: &str, host: &str| {
-        // Writing to a String can not fail.
-        let _ = write!(
-            text,
-            r#"
-[[virtual_service]]
+    )
+}
+
+fn virtual_service(name: &str, host: &str) -> String {
+    format!(
+        r#"[[virtual_service]]
 name = "{name}"
 hosts = ["{host}"]
 gateways = ["bench"]
 [[virtual_service.http]]
 route = [{{ destination = {{ host = "backend" }} }}]
+
 "#
-        );
-    };
-    match setup.hosts {
-        Hosts::Any => serve("all", "*"),
-        Hosts::Named(names) => names.iter().for_each(|name| serve(name, name)),
-    }
-    text
+    )
 }

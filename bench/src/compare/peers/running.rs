@@ -86,9 +86,9 @@ impl Running {
         Ok(Self { process, address, plan, command, started_in, said })
     }
 
-    /// CPU time used so far, in nanoseconds.
-    pub(crate) fn cpu_ns(&self) -> u64 {
-        usage::cpu_ns(self.process.pid())
+    /// Time on and waiting for cores so far.
+    pub(crate) fn times(&self) -> usage::Times {
+        usage::Times::of(self.process.pid())
     }
 
     /// Resident memory in bytes.
@@ -133,8 +133,10 @@ impl Wanted<'_> {
 /// Each is written beside its place and renamed: a proxy that is just reading must not see half of it.
 fn write_files(peer: PeerKind, folder: &Path, plan: &Plan) -> Result<(), String> {
     for file in &plan.files {
-        let (path, new) = (folder.join(file.name), folder.join(format!("{}.new", file.name)));
-        fs::write(&new, &file.text)
+        let (path, new) = (folder.join(&file.name), folder.join(format!("{}.new", file.name)));
+        let parent = path.parent().map_or(Ok(()), fs::create_dir_all);
+        parent
+            .and_then(|()| fs::write(&new, &file.text))
             .and_then(|()| fs::rename(&new, &path))
             .map_err(|error| format!("{peer}: {}: {error}", path.display()))?;
     }
