@@ -17,7 +17,7 @@ mod wire;
 const EXAMPLES: &str = "\
 Examples:
   ringgate-bench backend --listen 127.0.0.1:9000 --cores 1
-  ringgate-bench compare h1-keepalive h1-close --json report.json
+  ringgate-bench compare h1-keepalive h1-close --html report.html
   ringgate-bench load http://127.0.0.1:9000/ --connections 64 --duration 10s
 
 `ringgate-bench COMMAND --help` has examples of each command.";

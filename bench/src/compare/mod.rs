@@ -5,6 +5,7 @@
 
 mod cores;
 mod generator;
+mod html;
 mod idle;
 mod measure;
 mod peers;
@@ -111,6 +112,9 @@ pub(crate) struct CompareArgs {
     /// Write the results as JSON
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
+    /// Write a report with plots, in one file
+    #[arg(long, value_name = "FILE")]
+    html: Option<PathBuf>,
 }
 
 impl CompareArgs {
@@ -226,6 +230,9 @@ fn write(args: &CompareArgs, comparison: &Comparison) -> Result<(), String> {
         let text =
             serde_json::to_string_pretty(comparison).map_err(|error| format!("results as JSON: {error}"))?;
         fs::write(path, text).map_err(|error| format!("{}: {error}", path.display()))?;
+    }
+    if let Some(path) = &args.html {
+        fs::write(path, html::page(comparison)).map_err(|error| format!("{}: {error}", path.display()))?;
     }
     Ok(())
 }
