@@ -190,9 +190,9 @@ fn compare(args: &CompareArgs) -> Result<bool, String> {
     let scenarios: &[Scenario] =
         if args.scenarios.is_empty() { Scenario::value_variants() } else { &args.scenarios };
     let cases: Vec<Case> = scenarios.iter().flat_map(|scenario| scenario.cases(&options)).collect();
-    let mut progress = Progress::new(cases.len() * installed.len() * usize::from(args.rounds));
+    let progress = Progress::new(cases.len() * installed.len() * usize::from(args.rounds));
     let mut comparison = Comparison { format: FORMAT, receipt, missing, cases: Vec::new() };
-    let mut runner = Runner { args, installed: &installed, backends, progress: &mut progress };
+    let runner = Runner { args, installed: &installed, backends, progress: &progress };
     for case in &cases {
         let result = runner.case(case, &comparison.receipt.generator)?;
         comparison.cases.push(result);
@@ -242,12 +242,12 @@ struct Runner<'a> {
     args: &'a CompareArgs,
     installed: &'a [Installed],
     backends: Backends,
-    progress: &'a mut Progress,
+    progress: &'a Progress,
 }
 
 impl Runner<'_> {
     /// All rounds of a case, or why it is left out.
-    fn case(&mut self, case: &Case, generator: &Generator) -> Result<CaseResult, String> {
+    fn case(&self, case: &Case, generator: &Generator) -> Result<CaseResult, String> {
         let (work, skipped) = match &case.work {
             Work::Skipped(reason) => (None, Some(reason.clone())),
             Work::Load(work) | Work::Reload(work) => (Some(work), refusal(generator, work)),
@@ -289,7 +289,7 @@ impl Runner<'_> {
     }
 
     fn round(
-        &mut self,
+        &self,
         bench: &Bench,
         case: &Case,
         round: usize,
