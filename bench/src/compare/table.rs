@@ -170,3 +170,93 @@ fn aligned(rows: &[Vec<String>]) -> String {
     }
     out
 }
+
+#[cfg(test)]
+pub(crate) mod tests {
+    #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+
+    use super::*;
+    use crate::compare::cores::{CoreSet, Layout};
+    use crate::compare::generator::{Generator, GeneratorKind};
+    use crate::compare::peers::{Installed, Missing, PeerKind};
+    use crate::compare::receipt::{METHOD, Receipt};
+    use crate::compare::result::{Samples, conclude};
+
+    /// Two peers and a missing one; a case with figures, one where a peer failed, and one that was skipped.
+    pub(crate) fn sample() -> Comparison {
+        let core = |id| CoreSet::new(vec![id]).unwrap();
+        let installed = |peer: PeerKind| Installed { peer, path: "/bin/it".into(), version: format!("{peer} <1.0>") };
+        let receipt = Receipt {
+            host: crate::receipt::Receipt { kernel: "6.1-test".into(), ..Default::default() },
+            peers: [PeerKind::Ringgate, PeerKind::Nginx].map(installed).to_vec(),
+            generator: Generator { kind: GeneratorKind::Wrk, path: "/bin/wrk".into(), version: "wrk 4".into() },
+            layout: Layout { proxy: core(0), load: core(1), backend: core(2) },
+            rounds: 3,
+            seconds: 5,
+            method: METHOD,
+            warnings: vec!["noise".into()],
+        };
+        let samples = |cpu: &[f64]| {
+            let mut samples = Samples::default();
+            cpu.iter().for_each(|&value| samples.add(Metric::CpuPerRequest, value));
+            cpu.iter().for_each(|&value| samples.add(Metric::P99, value * 1e3));
+            samples.add_quantiles(vec![(0.5, 100.0), (0.99, 900.0), (0.9999, 2000.0)]);
+            samples.note("not saturated".into());
+            samples
+        };
+        let failed = Samples { failure: Some("it broke".into()), ..Samples::default() };
+        let case = |name: &str, skipped: Option<&str>, peers| CaseResult {
+            name: name.into(),
+            about: format!("about {name}"),
+            primary: Metric::CpuPerRequest,
+            skipped: skipped.map(str::to_owned),
+            cores: None,
+            peers,
+        };
+        let (own, other) = (samples(&[8.0, 8.5, 7.75]), samples(&[16.0, 15.0, 17.0]));
+        let both = conclude(vec![(PeerKind::Ringgate, own.clone()), (PeerKind::Nginx, other)]);
+        let one = conclude(vec![(PeerKind::Ringgate, own), (PeerKind::Nginx, failed)]);
+        Comparison {
+            format: 1,
+            receipt,
+            missing: vec![Missing { peer: PeerKind::Haproxy, reason: "not found".into() }],
+            cases: vec![case("first", None, both), case("second", None, one), case("third", Some("no cores"), vec![])],
+        }
+    }
+
+    #[test]
+    fn tables_hold_everything() {
+        let text = text(&sample());
+        let wanted = "\
+first: about first
+            CPU us/request        x best     p99 us
+  ringgate  8.00 [7.75-8.50]  0.50 better   8000 ~9%
+  nginx     16.0 [15.0-17.0]   2.00 worse  16000 ~12%
+  ringgate, nginx: not saturated
+";
+        let squeezed = |text: &str| {
+            text.lines().map(|line| line.split_whitespace().collect::<Vec<_>>().join(" ")).collect::<Vec<_>>().join("\n")
+        };
+        assert!(squeezed(&text).contains(&squeezed(wanted)), "{text}");
+        for line in [
+            "haproxy   NOT MEASURED: not found",
+            "WARNING: noise",
+            "  nginx: NOT MEASURED: it broke",
+            "  SKIPPED: no cores",
+            "proxy on cores 0, load on 1, backend on 2; 3 rounds of 5 s; load by wrk 4",
+        ] {
+            assert!(text.lines().any(|other| other == line), "{line}: {text}");
+        }
+    }
+
+    #[test]
+    fn columns_end_together() {
+        let rows = [vec!["a".into(), "1".into()], vec!["bcd".into(), "234".into()]];
+        assert_eq!(aligned(&rows), "  a      1\n  bcd  234\n");
+    }
+
+    #[test]
+    fn numbers() {
+        assert_eq!([0.0, 1.234, 12.34, 123.4, 12_345.6].map(number).join(" "), "0 1.23 12.3 123 12346");
+    }
+}

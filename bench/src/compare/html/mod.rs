@@ -227,3 +227,33 @@ fn escaped(text: &str) -> Cow<'_, str> {
     };
     Cow::Owned(text.chars().map(escape).collect())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::compare::table::tests::sample;
+
+    #[test]
+    fn pages_hold_everything_and_need_nothing() {
+        let page = page(&sample());
+        for text in [
+            "ringgate &lt;1.0&gt;",
+            "<dt>haproxy</dt><dd>not measured: not found</dd>",
+            "<p class=\"warning\">noise</p>",
+            "<a href=\"#first\">first</a></td><td>CPU us/request</td><td>8.00</td><td>nginx 16.0</td>",
+            "<td>8.00<small>7.75 to 8.50</small></td><td class=\"good\">0.50 better</td>",
+            "<td class=\"bad\">2.00 worse</td>",
+            "nginx: not measured: it broke",
+            "Skipped: no cores",
+            "6.1-test",
+            "latency by percentile",
+        ] {
+            assert!(page.contains(text), "{text}: {page}");
+        }
+        // Bars for two cases, curves for two.
+        assert_eq!(page.matches("<svg").count(), 4);
+        for outside in ["<script", "<link", "<img", "url(", "http:", "https:"] {
+            assert!(!page.contains(outside), "{outside}");
+        }
+    }
+}

@@ -266,6 +266,49 @@ mod tests {
         }
     }
 
+    /// What ringgate is given is a configuration without errors, for any host, one, and more than a file holds.
+    #[test]
+    fn ringgate_takes_its_plan() {
+        for count in [0, 1, 12_000] {
+            let names = (0..count).map(|index| format!("h{index}.example.test")).collect();
+            let hosts = if count == 0 { Hosts::Any } else { Hosts::Named(names) };
+            let folder = tempfile::tempdir().unwrap();
+            let plan = PeerKind::Ringgate.plan(&setup(&hosts, folder.path(), false));
+            for file in &plan.files {
+                let path = folder.path().join(&file.name);
+                std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+                std::fs::write(path, &file.text).unwrap();
+            }
+            let loaded = ringgate::config::load(Path::new(&plan.arguments[1]));
+            assert!(loaded.config.is_some() && loaded.diagnostics.is_empty(), "{:?}", loaded.diagnostics);
+        }
+    }
+
+    /// What makes peers fast, and equal.
+    #[test]
+    fn peers_are_tuned() {
+        let plan = |peer: PeerKind, reloads| {
+            let plan = peer.plan(&setup(&Hosts::Any, Path::new("/w"), reloads));
+            (plan.files[0].text.clone(), plan.arguments.join(" "))
+        };
+        let (nginx, arguments) = plan(PeerKind::Nginx, false);
+        assert_eq!(arguments, "-p /w/ -e stderr -c /w/nginx.conf");
+        for line in ["worker_processes 2;", "access_log off;", "keepalive 256;", "reuseport", "tcp_nodelay on;"] {
+            assert!(nginx.contains(line), "{line}: {nginx}");
+        }
+        let (haproxy, arguments) = plan(PeerKind::Haproxy, false);
+        assert_eq!(arguments, "-db -f /w/haproxy.cfg");
+        assert!(haproxy.contains("nbthread 2") && haproxy.contains("http-reuse always"), "{haproxy}");
+        assert!(!haproxy.contains("log") && !haproxy.contains("admin.sock"), "{haproxy}");
+        let (haproxy, arguments) = plan(PeerKind::Haproxy, true);
+        assert!(arguments.starts_with("-W -db") && haproxy.contains("expose-fd listeners"), "{haproxy}");
+        let (envoy, arguments) = plan(PeerKind::Envoy, false);
+        assert!(arguments.contains("--concurrency 2") && !envoy.contains("access_log"), "{envoy}");
+        for (peer, text) in [("nginx", nginx), ("haproxy", haproxy)] {
+            assert!(text.to_lowercase().contains("x-forwarded-proto"), "{peer}");
+        }
+    }
+
     #[test]
     fn versions_are_tidy() {
         for (line, tidy) in [
