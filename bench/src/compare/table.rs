@@ -185,11 +185,16 @@ pub(crate) mod tests {
     /// Two peers and a missing one; a case with figures, one where a peer failed, and one that was skipped.
     pub(crate) fn sample() -> Comparison {
         let core = |id| CoreSet::new(vec![id]).unwrap();
-        let installed = |peer: PeerKind| Installed { peer, path: "/bin/it".into(), version: format!("{peer} <1.0>") };
+        let installed =
+            |peer: PeerKind| Installed { peer, path: "/bin/it".into(), version: format!("{peer} <1.0>") };
         let receipt = Receipt {
             host: crate::receipt::Receipt { kernel: "6.1-test".into(), ..Default::default() },
             peers: [PeerKind::Ringgate, PeerKind::Nginx].map(installed).to_vec(),
-            generator: Generator { kind: GeneratorKind::Wrk, path: "/bin/wrk".into(), version: "wrk 4".into() },
+            generator: Generator {
+                kind: GeneratorKind::Wrk,
+                path: "/bin/wrk".into(),
+                version: "wrk 4".into(),
+            },
             layout: Layout { proxy: core(0), load: core(1), backend: core(2) },
             rounds: 3,
             seconds: 5,
@@ -204,7 +209,8 @@ pub(crate) mod tests {
             samples.note("not saturated".into());
             samples
         };
-        let failed = Samples { failure: Some("it broke".into()), ..Samples::default() };
+        let mut failed = Samples::default();
+        failed.failure = Some("it broke".into());
         let case = |name: &str, skipped: Option<&str>, peers| CaseResult {
             name: name.into(),
             about: format!("about {name}"),
@@ -220,7 +226,11 @@ pub(crate) mod tests {
             format: 1,
             receipt,
             missing: vec![Missing { peer: PeerKind::Haproxy, reason: "not found".into() }],
-            cases: vec![case("first", None, both), case("second", None, one), case("third", Some("no cores"), vec![])],
+            cases: vec![
+                case("first", None, both),
+                case("second", None, one),
+                case("third", Some("no cores"), vec![]),
+            ],
         }
     }
 
@@ -235,7 +245,10 @@ first: about first
   ringgate, nginx: not saturated
 ";
         let squeezed = |text: &str| {
-            text.lines().map(|line| line.split_whitespace().collect::<Vec<_>>().join(" ")).collect::<Vec<_>>().join("\n")
+            text.lines()
+                .map(|line| line.split_whitespace().collect::<Vec<_>>().join(" "))
+                .collect::<Vec<_>>()
+                .join("\n")
         };
         assert!(squeezed(&text).contains(&squeezed(wanted)), "{text}");
         for line in [

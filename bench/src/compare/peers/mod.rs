@@ -279,7 +279,7 @@ mod tests {
                 std::fs::create_dir_all(path.parent().unwrap()).unwrap();
                 std::fs::write(path, &file.text).unwrap();
             }
-            let loaded = ringgate::config::load(Path::new(&plan.arguments[1]));
+            let loaded = ::ringgate::config::load(Path::new(&plan.arguments[1]));
             assert!(loaded.config.is_some() && loaded.diagnostics.is_empty(), "{:?}", loaded.diagnostics);
         }
     }
@@ -293,13 +293,15 @@ mod tests {
         };
         let (nginx, arguments) = plan(PeerKind::Nginx, false);
         assert_eq!(arguments, "-p /w/ -e stderr -c /w/nginx.conf");
-        for line in ["worker_processes 2;", "access_log off;", "keepalive 256;", "reuseport", "tcp_nodelay on;"] {
+        for line in
+            ["worker_processes 2;", "access_log off;", "keepalive 256;", "reuseport", "tcp_nodelay on;"]
+        {
             assert!(nginx.contains(line), "{line}: {nginx}");
         }
         let (haproxy, arguments) = plan(PeerKind::Haproxy, false);
         assert_eq!(arguments, "-db -f /w/haproxy.cfg");
         assert!(haproxy.contains("nbthread 2") && haproxy.contains("http-reuse always"), "{haproxy}");
-        assert!(!haproxy.contains("log") && !haproxy.contains("admin.sock"), "{haproxy}");
+        assert!(!haproxy.contains("    log") && !haproxy.contains("admin.sock"), "{haproxy}");
         let (haproxy, arguments) = plan(PeerKind::Haproxy, true);
         assert!(arguments.starts_with("-W -db") && haproxy.contains("expose-fd listeners"), "{haproxy}");
         let (envoy, arguments) = plan(PeerKind::Envoy, false);
