@@ -139,35 +139,29 @@ impl Scenario {
     /// Its cases.
     pub(crate) fn cases(self, options: &Options) -> Vec<Case> {
         let small = LoadWork::small(options);
-        let connections = options.connections;
-        let case = |suffix: &str, about: String, work: Work, primary: Metric| Case {
-            scenario: self,
-            name: format!("{}{suffix}", self.name()),
-            about,
-            work,
-            primary,
+        let kept = format!("kept connections ({})", options.connections);
+        let one = |about: String, work: LoadWork| {
+            vec![self.case("", about, Work::Load(work), Metric::CpuPerRequest)]
         };
-        let load =
-            |about: String, work: LoadWork| vec![case("", about, Work::Load(work), Metric::CpuPerRequest)];
         match self {
-            Self::H1Keepalive => {
-                load(format!("GET, kept connections ({connections}), {SMALL}-byte answers"), small)
-            }
-            Self::H1Close => load(
-                format!("GET, a connection per request ({connections} at a time), {SMALL}-byte answers"),
+            Self::H1Keepalive => one(format!("GET, {kept}, {SMALL}-byte answers"), small),
+            Self::H1Close => one(
+                format!(
+                    "GET, a connection per request ({} at a time), {SMALL}-byte answers",
+                    options.connections
+                ),
                 LoadWork { close: true, ..small },
             ),
-            Self::H1Large => load(
-                format!("GET, kept connections ({connections}), 64 KiB answers"),
-                LoadWork { answer_bytes: 64 << 10, ..small },
-            ),
-            Self::H1Post => load(
-                format!("POST of 16 KiB, kept connections ({connections}), {SMALL}-byte answers"),
+            Self::H1Large => {
+                one(format!("GET, {kept}, 64 KiB answers"), LoadWork { answer_bytes: 64 << 10, ..small })
+            }
+            Self::H1Post => one(
+                format!("POST of 16 KiB, {kept}, {SMALL}-byte answers"),
                 LoadWork { post_bytes: Some(16 << 10), ..small },
             ),
-            Self::LatencyAtRate => load(
+            Self::LatencyAtRate => one(
                 format!(
-                    "{} requests/s whatever the answers take, kept connections ({connections}), {SMALL}-byte answers",
+                    "{} requests/s whatever the answers take, {kept}, {SMALL}-byte answers",
                     options.rate
                 ),
                 LoadWork { rate: Some(options.rate), ..small },
@@ -176,45 +170,51 @@ impl Scenario {
                 let connections = options.idle_connections;
                 let about =
                     format!("resident memory that {connections} connections add, without the kernel's");
-                vec![case("", about, Work::Idle(LoadWork { connections, ..small }), Metric::IdleBytes)]
+                let work = Work::Idle(LoadWork { connections, ..small });
+                vec![self.case("", about, work, Metric::IdleBytes)]
             }
-            Self::ReloadUnderLoad => [("/keep-alive", false), ("/close", true)]
-                .map(|(suffix, close)| {
-                    let about = format!(
-                        "a changed configuration every {} ms under {connections} connections{}",
-                        RELOAD_INTERVAL.as_millis(),
-                        if close { ", each for one request" } else { "" }
-                    );
-                    case(suffix, about, Work::Reload(LoadWork { close, ..small.clone() }), Metric::Lost)
-                })
-                .to_vec(),
+            Self::ReloadUnderLoad => {
+                [false, true].map(|close| self.reload(LoadWork { close, ..small.clone() })).to_vec()
+            }
             Self::TableSize => table_sizes()
                 .map(|(hosts, zipf)| {
                     let distribution = if zipf { "zipf" } else { "uniform" };
-                    let about =
-                        format!("{hosts} hosts, asked for {distribution}, kept connections ({connections})");
+                    let about = format!("{hosts} hosts, asked for {distribution}, {kept}");
                     let work = Work::Load(LoadWork { hosts, zipf, ..small.clone() });
-                    case(&format!("/{hosts}-{distribution}"), about, work, Metric::CpuPerRequest)
+                    self.case(&format!("/{hosts}-{distribution}"), about, work, Metric::CpuPerRequest)
                 })
                 .collect(),
             Self::Scale => match scale_layouts(&options.allowed) {
-                Ok(layouts) => layouts
-                    .into_iter()
-                    .map(|layout| {
-                        let shards = layout.proxy.count();
-                        // As many as keep each shard as busy as the single one.
-                        let connections = connections * shards;
-                        let about = format!("{shards} shards, GET, kept connections ({connections})");
-                        let work = LoadWork { layout, connections, ..small.clone() };
-                        case(&format!("/{shards}"), about, Work::Load(work), Metric::RequestsPerSecond)
-                    })
-                    .collect(),
+                Ok(layouts) => layouts.into_iter().map(|layout| self.scale(layout, small.clone())).collect(),
                 Err(reason) => {
-                    let about = self.about();
-                    vec![case("", about, Work::Skipped(reason), Metric::RequestsPerSecond)]
+                    vec![self.case("", self.about(), Work::Skipped(reason), Metric::RequestsPerSecond)]
                 }
             },
         }
+    }
+
+    fn case(self, suffix: &str, about: String, work: Work, primary: Metric) -> Case {
+        Case { scenario: self, name: format!("{}{suffix}", self.name()), about, work, primary }
+    }
+
+    fn reload(self, work: LoadWork) -> Case {
+        let (suffix, each) =
+            if work.close { ("/close", ", each for one request") } else { ("/keep-alive", "") };
+        let about = format!(
+            "a changed configuration every {} ms under {} connections{each}",
+            RELOAD_INTERVAL.as_millis(),
+            work.connections
+        );
+        self.case(suffix, about, Work::Reload(work), Metric::Lost)
+    }
+
+    fn scale(self, layout: Layout, work: LoadWork) -> Case {
+        let shards = layout.proxy.count();
+        // As many as keep each shard as busy as the single one.
+        let connections = work.connections * shards;
+        let about = format!("{shards} shards, GET, kept connections ({connections})");
+        let work = Work::Load(LoadWork { layout, connections, ..work });
+        self.case(&format!("/{shards}"), about, work, Metric::RequestsPerSecond)
     }
 }
 
