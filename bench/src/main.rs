@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 mod backend;
+mod compare;
 mod cores;
 mod load;
 mod micro;
@@ -17,6 +18,7 @@ mod wire;
 const EXAMPLES: &str = "\
 Examples:
   ringgate-bench backend --listen 127.0.0.1:9000 --cores 1
+  ringgate-bench compare h1-keepalive h1-close --html report.html
   ringgate-bench load http://127.0.0.1:9000/ --connections 64 --duration 10s
   ringgate-bench micro
 
@@ -34,6 +36,8 @@ struct Cli {
 enum Command {
     /// Answer HTTP/1.1 requests, fast or as badly as asked
     Backend(backend::BackendArgs),
+    /// Measure ringgate and its peers with the same work, in turns
+    Compare(Box<compare::CompareArgs>),
     /// Load an HTTP/1.1 server and measure its latency and throughput
     Load(Box<load::LoadArgs>),
     /// Measure pieces of the data path alone
@@ -43,6 +47,7 @@ enum Command {
 fn main() -> ExitCode {
     match Cli::parse().command {
         Command::Backend(args) => backend::run(&args),
+        Command::Compare(args) => compare::run(&args),
         Command::Load(args) => load::run(&args),
         Command::Micro(args) => micro::run(&args),
     }

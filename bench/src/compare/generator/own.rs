@@ -1,0 +1,45 @@
+//! `ringgate-bench load`.
+
+use std::process::Command;
+
+use super::{AskedHosts, HOST_PATTERN, Load};
+use crate::compare::cores::CoreSet;
+use crate::report::LoadReport;
+
+/// Without a warm-up: that was a run of its own, so that the proxy's CPU time and the requests cover the same seconds.
+pub(super) fn arguments(command: &mut Command, load: &Load, cores: &CoreSet) {
+    command.arg("load").arg(format!("http://{}{}", load.address, load.path));
+    let mut option = |name: &str, value: String| {
+        command.arg(name).arg(value);
+    };
+    option("--connections", load.connections.to_string());
+    option("--threads", cores.count().to_string());
+    option("--cores", cores.to_string());
+    option("--duration", format!("{}s", load.seconds));
+    option("--warmup", "0s".into());
+    option("--expect-status", "200".into());
+    option("--expect-bytes", load.expect_bytes.to_string());
+    if let Some(rate) = load.rate {
+        option("--rate", rate.to_string());
+    }
+    if let Some(bytes) = load.post_bytes {
+        option("--method", "POST".into());
+        option("--body-bytes", bytes.to_string());
+    }
+    match &load.hosts {
+        AskedHosts::One(host) => option("--host", host.clone()),
+        AskedHosts::Many { count, zipf } => {
+            option("--hosts", count.to_string());
+            option("--host-pattern", HOST_PATTERN.into());
+            option("--host-distribution", if *zipf { "zipf" } else { "uniform" }.into());
+        }
+    }
+    if load.close {
+        command.arg("--close");
+    }
+    command.arg("--json");
+}
+
+pub(super) fn parse(text: &str) -> Result<LoadReport, String> {
+    serde_json::from_str(text).map_err(|error| format!("no report: {error}"))
+}

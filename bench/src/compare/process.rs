@@ -1,0 +1,204 @@
+//! Processes of a comparison: started on given cores, their output kept in files, ended with everything they started.
+
+use std::fs::{self, File};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::Arc;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Resource, Signal, getrlimit, kill_process, setrlimit};
+use signal_hook::consts::{SIGINT, SIGTERM};
+
+use super::cores::CoreSet;
+use super::usage;
+
+/// Time between two looks at something that is being waited for.
+pub(crate) const LOOK: Duration = Duration::from_millis(10);
+
+/// What a process may take to end after SIGTERM; proxies that drain have nothing left to wait for by then.
+const END_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// Set by SIGINT and SIGTERM.
+static INTERRUPTED: OnceLock<Arc<AtomicBool>> = OnceLock::new();
+
+/// From here on SIGINT and SIGTERM make the waits of this module fail, so that every process started here is ended.
+pub(crate) fn watch_interrupts() -> Result<(), String> {
+    let flag = INTERRUPTED.get_or_init(Arc::default);
+    for signal in [SIGINT, SIGTERM] {
+        // The second one ends this process at once.
+        signal_hook::flag::register_conditional_shutdown(signal, 1, Arc::clone(flag))
+            .and_then(|_| signal_hook::flag::register(signal, Arc::clone(flag)))
+            .map_err(|error| format!("no signal handlers: {error}"))?;
+    }
+    Ok(())
+}
+
+/// Fails once an interrupt has come.
+pub(crate) fn check_interrupted() -> Result<(), String> {
+    let interrupted = INTERRUPTED.get().is_some_and(|flag| flag.load(Ordering::Relaxed));
+    if interrupted { Err("interrupted".into()) } else { Ok(()) }
+}
+
+/// Sleeps, unless interrupted.
+pub(crate) fn pause(time: Duration) -> Result<(), String> {
+    let end = Instant::now() + time;
+    loop {
+        check_interrupted()?;
+        let left = end.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return Ok(());
+        }
+        thread::sleep(left.min(LOOK));
+    }
+}
+
+/// Raises the limit of open files as far as it goes, for this process and those that it starts.
+pub(crate) fn raise_descriptor_limit() {
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    // Too few show where they are needed.
+    let _ = setrlimit(Resource::Nofile, limit);
+}
+
+/// Files that a process may have open.
+pub(crate) fn descriptors_max() -> u64 {
+    getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX)
+}
+
+/// A child process. Dropping it ends it and everything it started.
+#[derive(Debug)]
+pub(crate) struct Process {
+    child: Child,
+    name: String,
+    stdout: PathBuf,
+    stderr: PathBuf,
+}
+
+impl Process {
+    /// Starts `command` on `cores`; its output goes to files in `folder` that carry its name.
+    pub(crate) fn start(
+        name: &str,
+        command: &mut Command,
+        cores: &CoreSet,
+        folder: &Path,
+    ) -> Result<Self, String> {
+        let failed = |error: io::Error| format!("{name}: {}: {error}", command_line(command));
+        let (stdout, stderr) = (folder.join(format!("{name}.out")), folder.join(format!("{name}.err")));
+        let files = File::create(&stdout).and_then(|out| Ok((out, File::create(&stderr)?)));
+        let (out, err) = files.map_err(failed)?;
+        command.stdin(Stdio::null()).stdout(out).stderr(err);
+        // A child inherits the affinity of the thread that starts it; this one has no other purpose.
+        let spawned = thread::scope(|scope| {
+            let starter = scope.spawn(|| {
+                cores.pin_this_thread()?;
+                command.spawn().map_err(|error| format!("{name}: {}: {error}", command_line(command)))
+            });
+            starter.join().unwrap_or_else(|_| Err(format!("{name}: not started")))
+        });
+        Ok(Self { child: spawned?, name: name.to_owned(), stdout, stderr })
+    }
+
+    /// Its process id.
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Standard output so far.
+    pub(crate) fn stdout(&self) -> String {
+        fs::read(&self.stdout).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default()
+    }
+
+    /// How it ended, if it has.
+    pub(crate) fn ended(&mut self) -> Option<ExitStatus> {
+        self.child.try_wait().ok().flatten()
+    }
+
+    /// Waits until `look` has a result, `timeout` is over or the process has ended.
+    pub(crate) fn wait_for<T>(
+        &mut self,
+        what: &str,
+        timeout: Duration,
+        mut look: impl FnMut(&Self) -> Option<T>,
+    ) -> Result<T, String> {
+        let end = Instant::now() + timeout;
+        loop {
+            let ended = self.ended();
+            if let Some(found) = look(self) {
+                return Ok(found);
+            }
+            if let Some(status) = ended {
+                return Err(self.failure(&format!("ended ({status}) before {what}")));
+            }
+            if Instant::now() >= end {
+                return Err(self.failure(&format!("{what}: not within {} s", timeout.as_secs())));
+            }
+            pause(LOOK)?;
+        }
+    }
+
+    /// An error that says whose it is and what it last wrote.
+    pub(crate) fn failure(&self, what: &str) -> String {
+        let text = |path: &Path| fs::read_to_string(path).unwrap_or_default();
+        let said = [text(&self.stdout), text(&self.stderr)].concat();
+        let lines: Vec<_> = said.lines().collect();
+        let last = lines[lines.len().saturating_sub(5)..].join("\n    ");
+        let said = if last.is_empty() { String::new() } else { format!("; it wrote:\n    {last}") };
+        format!("{}: {what}{said}", self.name)
+    }
+
+    /// Sends it a signal.
+    pub(crate) fn signal(&self, signal: Signal) -> Result<(), String> {
+        let sent = pid(self.pid()).map(|pid| kill_process(pid, signal));
+        sent.transpose().map(drop).map_err(|error| format!("{}: signal {signal:?}: {error}", self.name))
+    }
+
+    fn end(&mut self) {
+        if self.ended().is_some() {
+            return;
+        }
+        // Children of children are not ours to wait for, but they must not stay.
+        let descendants = usage::tree(self.pid());
+        for _ in 0..2 {
+            let _ = self.signal(Signal::TERM);
+            let end = Instant::now() + END_TIMEOUT / 2;
+            while Instant::now() < end && self.ended().is_none() {
+                thread::sleep(LOOK);
+            }
+        }
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        for descendant in descendants.into_iter().filter(|&other| other != self.pid()) {
+            let _ = pid(descendant).map(|pid| kill_process(pid, Signal::KILL));
+        }
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+fn pid(number: u32) -> Option<Pid> {
+    i32::try_from(number).ok().and_then(Pid::from_raw)
+}
+
+/// A command as it would be typed.
+pub(crate) fn command_line(command: &Command) -> String {
+    let words = std::iter::once(command.get_program()).chain(command.get_args());
+    words.map(|word| quoted(&word.to_string_lossy())).collect::<Vec<_>>().join(" ")
+}
+
+/// A word as a shell takes it.
+pub(crate) fn quoted(word: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=,@%+".contains(c);
+    if !word.is_empty() && word.chars().all(plain) {
+        word.to_owned()
+    } else {
+        format!("'{}'", word.replace('\'', r"'\''"))
+    }
+}

@@ -1,0 +1,148 @@
+//! `ringgate-bench compare` as it is used, with whatever proxies this host has, and none at all.
+//!
+//! Nothing is asserted about speed. A stand-in for a proxy is the harness's own backend: it gives the backend's answers.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use serde_json::Value;
+
+const HARNESS: &str = env!("CARGO_BIN_EXE_ringgate-bench");
+
+fn compare(arguments: &[&str]) -> Output {
+    Command::new(HARNESS).arg("compare").args(arguments).output().unwrap()
+}
+
+fn text(output: &Output) -> String {
+    String::from_utf8_lossy(&[&output.stdout[..], &output.stderr[..]].concat()).into_owned()
+}
+
+/// A program that says a version and otherwise runs `command`.
+fn program(folder: &Path, name: &str, command: &str) -> PathBuf {
+    let path = folder.join(name);
+    let script = format!("#!/bin/sh\n[ \"$1\" = --version ] && echo '{name} 1.0' && exit\n{command}\n");
+    fs::write(&path, script).unwrap();
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+    path
+}
+
+/// Something that is started as ringgate and answers as the backend does.
+fn stand_in(folder: &Path, flags: &str) -> PathBuf {
+    program(folder, "stand-in", &format!("exec '{HARNESS}' backend --listen 127.0.0.1:0 {flags}"))
+}
+
+const NONE: [&str; 6] =
+    ["--nginx", "/nonexistent/n", "--haproxy", "/nonexistent/h", "--envoy", "/nonexistent/e"];
+
+#[test]
+fn without_any_peer_it_says_what_is_missing() {
+    let output = compare(&[&["h1-keepalive", "--ringgate", "/nonexistent/r"][..], &NONE].concat());
+    let text = text(&output);
+    assert_eq!(output.status.code(), Some(1), "{text}");
+    for line in ["nothing to compare", "ringgate: /nonexistent/r is not", "envoy: /nonexistent/e is not"] {
+        assert!(text.contains(line), "{line}: {text}");
+    }
+}
+
+/// One short round with the proxies of this host: each is either in the table or named with a reason.
+#[test]
+fn a_short_round_with_what_is_there() {
+    let folder = tempfile::tempdir().unwrap();
+    let (json, html) = (folder.path().join("report.json"), folder.path().join("report.html"));
+    let stand_in = stand_in(folder.path(), "");
+    let output = compare(&[
+        "h1-keepalive",
+        "scale",
+        "--ringgate",
+        stand_in.to_str().unwrap(),
+        "--without",
+        "envoy",
+        "--rounds",
+        "1",
+        "--seconds",
+        "1",
+        "--warmup",
+        "0",
+        "--connections",
+        "4",
+        "--json",
+        json.to_str().unwrap(),
+        "--html",
+        html.to_str().unwrap(),
+    ]);
+    let text = text(&output);
+    let report: Value = serde_json::from_slice(&fs::read(json).unwrap()).unwrap();
+    let page = fs::read_to_string(html).unwrap();
+    assert!(page.ends_with("</html>\n") && page.contains("<svg") && !page.contains("http://www"), "{page}");
+
+    let names = |list: &Value| -> Vec<String> {
+        list.as_array().unwrap().iter().map(|one| one["peer"].as_str().unwrap().to_owned()).collect()
+    };
+    let (missing, measured) = (names(&report["missing"]), names(&report["receipt"]["peers"]));
+    assert!(measured.contains(&"ringgate".into()) && missing.contains(&"envoy".into()), "{text}");
+    for peer in ["ringgate", "nginx", "haproxy", "envoy"] {
+        assert!(missing.iter().chain(&measured).any(|name| name == peer), "{peer}: {text}");
+        assert!(text.contains(peer) && page.contains(peer), "{peer}: {text}");
+    }
+    let case = &report["cases"][0];
+    assert_eq!(case["name"], "h1-keepalive");
+    assert_eq!(names(&case["peers"]), measured);
+    let own = &case["peers"][0];
+    // A host that is too busy for the generator makes its runs invalid; then that is said, and nothing else.
+    if let Some(reason) = own["failure"].as_str() {
+        assert!(reason.contains("INVALID twice") && output.status.code() == Some(1), "{text}");
+    } else {
+        let figures = own["figures"].as_array().unwrap();
+        let cpu = figures.iter().find(|figure| figure["metric"] == "cpu_per_request").unwrap();
+        assert!(
+            cpu["median"].as_f64().unwrap() > 0.0 && cpu["values"].as_array().unwrap().len() == 1,
+            "{cpu}"
+        );
+        assert!(!own["quantiles"].as_array().unwrap().is_empty(), "{own}");
+        assert!(own["generator_command"].as_str().unwrap().contains("--connections 4"), "{own}");
+    }
+    for key in ["commit", "kernel", "cpu", "date", "command", "generator", "layout", "method"] {
+        assert!(!report["receipt"][key].is_null(), "{key}");
+    }
+}
+
+#[test]
+fn a_proxy_that_answers_differently_is_not_measured() {
+    let folder = tempfile::tempdir().unwrap();
+    let stand_in = stand_in(folder.path(), "--failure-rate 1");
+    let own = ["h1-keepalive", "--rounds", "2", "--seconds", "1", "--ringgate", stand_in.to_str().unwrap()];
+    let output = compare(&[&own[..], &NONE].concat());
+    let text = text(&output);
+    assert_eq!(output.status.code(), Some(1), "{text}");
+    assert!(
+        text.contains("ringgate differs from the backend") && text.contains("status 503 instead of 200"),
+        "{text}"
+    );
+    assert!(text.contains("nginx     NOT MEASURED: /nonexistent/n is not a program"), "{text}");
+}
+
+#[test]
+fn a_proxy_that_does_not_start_is_quoted() {
+    let folder = tempfile::tempdir().unwrap();
+    let broken = program(folder.path(), "broken", "echo 'no such thing as a ring' >&2; exit 3");
+    let output = compare(&[&["h1-close", "--ringgate", broken.to_str().unwrap()][..], &NONE].concat());
+    let text = text(&output);
+    assert_eq!(output.status.code(), Some(1), "{text}");
+    assert!(text.contains("exit status: 3") && text.contains("no such thing as a ring"), "{text}");
+}
+
+#[test]
+fn the_command_line() {
+    let output = compare(&["--list"]);
+    assert!(output.status.success());
+    assert_eq!(output.stdout.split(|&byte| byte == b'\n').filter(|line| !line.is_empty()).count(), 9);
+    for wrong in
+        [&["no-such-scenario"][..], &["--rounds", "0"], &["--generator", "ab"], &["--proxy-cores", "x"]]
+    {
+        assert_eq!(compare(wrong).status.code(), Some(2), "{wrong:?}");
+    }
+}
