@@ -22,7 +22,8 @@ use crate::shard::process::ConnectionPlace;
 use crate::sys::socket;
 use crate::table::{ListenerId, ListenerKey};
 
-/// Accepts that are pending at a time: a system call takes in so many connections at once.
+/// Accepts that are pending at a time on a ring: one system call takes in so many connections. epoll wakes one task per
+/// socket, which finds what else waits by itself.
 const ACCEPTS: usize = 4;
 
 /// How long an accept loop rests when descriptors, memory or a cap are used up.
@@ -151,7 +152,7 @@ impl Listeners {
         // epoll needs a non-blocking socket, io_uring of older kernels a blocking one.
         bound.socket.set_nonblocking(shard.epoll)?;
         let socket = Rc::new(TcpListener::from_std(bound.socket.into())?);
-        for _ in 0..ACCEPTS {
+        for _ in 0..if shard.epoll { 1 } else { ACCEPTS } {
             let (shard, listener, socket) = (Rc::clone(shard), Rc::clone(&listener), Rc::clone(&socket));
             self.loops.set(self.loops.get() + 1);
             monoio::spawn(async move {
