@@ -66,7 +66,10 @@ pub(crate) fn case_text(case: &CaseResult) -> String {
         }
         row
     }));
-    out.push_str(&aligned(&rows));
+    // Without figures, reasons follow.
+    if rows.len() > 1 {
+        out.push_str(&aligned(&rows));
+    }
     for peer in &case.peers {
         if let Some(failure) = &peer.failure {
             let _ = writeln!(out, "  {}: NOT MEASURED: {failure}", peer.peer);

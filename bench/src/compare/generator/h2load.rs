@@ -29,7 +29,8 @@ pub(super) fn arguments(
         command.args(["-d", CONTENT]);
     }
     if let AskedHosts::One(host) = &load.hosts {
-        command.arg("-H").arg(format!("Host: {host}"));
+        // A second `Host` field, not another one, is what it makes of `-H "Host: .."`.
+        command.arg("-H").arg(format!(":authority: {host}"));
     }
     command.arg(format!("http://{}{}", load.address, load.path));
     Ok(())

@@ -120,7 +120,7 @@ impl Generator {
             GeneratorKind::Own => None,
             GeneratorKind::Wrk if load.rate.is_some() => Some("wrk knows no constant rate"),
             GeneratorKind::H2load if load.rate.is_some() => Some("h2load knows no open loop"),
-            GeneratorKind::H2load if load.close => Some("h2load does not connect anew"),
+            GeneratorKind::H2load if load.close => Some("h2load does not end where connections do"),
             GeneratorKind::H2load if many => Some("h2load asks for one host"),
             GeneratorKind::Wrk | GeneratorKind::H2load => None,
         }

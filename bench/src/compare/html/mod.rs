@@ -84,7 +84,13 @@ fn overview(out: &mut String, cases: &[CaseResult]) {
             case.primary.label(),
             own.map_or_else(dash, |(_, figure)| number(figure.summary.median)),
             best.map_or_else(dash, |(peer, figure)| format!("{peer} {}", number(figure.summary.median))),
-            own.map_or_else(|| "<td>-</td>".into(), |(_, figure)| ratio_cell(figure)),
+            own.map_or_else(
+                || format!(
+                    "<td class=\"quiet\">{}</td>",
+                    if case.skipped.is_some() { "skipped" } else { "-" }
+                ),
+                |(_, figure)| ratio_cell(figure)
+            ),
         );
     }
     out.push_str("</table></div>\n");
@@ -125,6 +131,9 @@ fn one_case(out: &mut String, case: &CaseResult) {
 
 fn figures(out: &mut String, case: &CaseResult) {
     let mut metrics = case.metrics();
+    if metrics.is_empty() {
+        return;
+    }
     metrics.sort_by_key(|metric| *metric != case.primary);
     out.push_str("<div class=\"scroll\"><table>\n<tr><th></th>");
     for metric in &metrics {
