@@ -11,7 +11,7 @@ use crate::sys::socket::Socket;
 use crate::sys::splice::{Pipe, Splice, Step};
 
 /// From how many bytes on a body is spliced.
-pub const BULK_BYTES_MIN: u64 = 256 * 1024;
+pub const BULK_BYTES_MIN: u64 = 40 * 1024;
 
 /// Pipes a shard keeps, two descriptors each.
 const PIPES_KEPT_MAX: usize = 32;
