@@ -27,6 +27,7 @@ mod http1_bodies;
 mod leaks;
 mod lifecycle;
 mod lingering;
+mod logs;
 mod mixed;
 mod paths;
 mod pressure;

@@ -37,6 +37,7 @@ use crate::sys::buffer;
 use crate::sys::cpu::thread_cpu_time;
 use crate::sys::ring;
 use crate::sys::splice::Pipe;
+use crate::upstream::pool::Endpoint;
 
 /// How long a drain waits for the first byte of a connection that was opened and says nothing: enough for a request
 /// on its way, too short for a connection that was opened in advance to hold the end up.
@@ -142,6 +143,7 @@ pub fn run(start: ShardStart) {
             () = commands => {}
             () = shard.drained.wait() => {}
         }
+        shard.endpoints.borrow_mut().visit(Endpoint::say_rest);
         None
     });
     ended(error);
@@ -228,7 +230,10 @@ impl Shard {
         self.date.borrow_mut().refresh(unix.as_secs());
         let now_ms = self.deadlines.now_ms();
         if now_ms / 1000 != self.reaped_s.replace(now_ms / 1000) {
-            self.endpoints.borrow_mut().visit(|endpoint| endpoint.reap(now_ms));
+            self.endpoints.borrow_mut().visit(|endpoint| {
+                endpoint.reap(now_ms);
+                endpoint.say_due(now_ms);
+            });
             self.deadlines.look_after_clients();
             self.peers.next_second();
         }
