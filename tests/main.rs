@@ -38,6 +38,7 @@ mod reload;
 mod reload_command;
 mod repo_rules;
 mod routing;
+mod start;
 mod timeouts;
 mod timers;
 mod upgrade;
