@@ -22,6 +22,7 @@ mod cores_command;
 mod drain;
 mod drivers;
 mod headers;
+mod help;
 mod http1;
 mod http1_bodies;
 mod leaks;
