@@ -143,9 +143,9 @@ fn explain(error: &io::Error) -> String {
         Some(libc::ENOMEM) => "locked memory is used up: raise `ulimit -l` (LimitMEMLOCK in systemd)",
         Some(libc::EINVAL) => "the kernel does not know these flags",
         Some(libc::EMFILE | libc::ENFILE) => "no file descriptor is left: raise `ulimit -n`",
-        _ => return error.to_string(),
+        _ => return super::errno::text(error),
     };
-    format!("{error} ({hint})")
+    format!("{} ({hint})", super::errno::text(error))
 }
 
 #[cfg(test)]
