@@ -47,6 +47,28 @@ fn json_format() {
     }
 }
 
+/// Warnings alone are exit 0, with --strict exit 1; a configuration without any is exit 0 in both.
+#[test]
+fn strict() {
+    let directory = crate::support::tempdir::TempDir::new();
+    let route = "route = [{ destination = { host = \"app\" } }]";
+    let text = crate::support::config::gateway("", &["*"])
+        + &crate::support::config::virtual_service("v", "*", route)
+        + &crate::support::config::rule_to("uri = { prefix = '/never' }", "app")
+        + &crate::support::config::service("app", &["127.0.0.1:9".parse().expect("an address")], "");
+    let path = directory.write("warned.toml", text);
+    let path = path.to_str().expect("UTF-8");
+    let output = check(&[path]);
+    assert_eq!(output.status.code(), Some(0));
+    assert!(stdout(&output).ends_with("; 1 warning\n"), "{}", stdout(&output));
+    for format in ["text", "json"] {
+        let output = check(&[path, "--strict", "--format", format]);
+        assert_eq!(output.status.code(), Some(1));
+        assert!(String::from_utf8_lossy(&output.stderr).contains("--strict refuses warnings"));
+    }
+    assert_eq!(check(&["configs/edge.toml", "--strict"]).status.code(), Some(0));
+}
+
 /// Wrong usage: exit 2, said on standard error.
 #[test]
 fn wrong_usage() {

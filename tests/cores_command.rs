@@ -136,7 +136,11 @@ fn usage() {
     ] {
         assert_eq!(cores(arguments).status.code(), Some(2), "{arguments:?}");
     }
-    assert_exit(&cores(&["--status-file", "/nonexistent/status.json"]), 1, "No such file");
+    assert_exit(
+        &cores(&["--status-file", "/nonexistent/status.json"]),
+        1,
+        "no gateway runs with status_file",
+    );
     assert_exit(&cores(&["--status-file", "/dev/null"]), 1, "not a status file");
 }
 

@@ -8,6 +8,9 @@ use std::time::{Duration, Instant};
 use crate::pressure::{Dump, Plain, assert_takes};
 use crate::support::{Backend, Client, Conn, DEADLINE, Driver, Gate, Gateway, config};
 
+/// Within this time further signals say what the first one said.
+const SAME_WISH: Duration = Duration::from_millis(500);
+
 /// Answers each request once the gate is open.
 fn gated(gate: &Gate) -> Backend {
     let gate = gate.clone();
@@ -234,8 +237,25 @@ both_drivers! {
                 assert_eq!(tunnel.bytes(4).as_deref(), Ok(&b"ping"[..]));
             }
             assert_eq!(gateway.wait_exit().code(), Some(0));
+            gateway.wait_stderr(" s: 0 exchanges and 1 tunnel cut\n");
             started.elapsed()
         });
+    }
+
+    /// An exchange that the deadline cuts is counted; one that ends before is none of those.
+    fn a_cut_exchange_is_told(driver) {
+        let gate = Gate::new();
+        let backend = gated(&gate);
+        let mut gateway = with_drain_timeout(driver, &backend, "1s");
+        let mut idle = gateway.connect();
+        let mut busy = gateway.connect();
+        busy.send("GET / HTTP/1.1\r\nHost: a.test\r\n\r\n");
+        backend.wait_requests(1);
+        drain(&gateway, "TERM");
+        idle.assert_closed();
+        assert_eq!(gateway.wait_exit().code(), Some(0));
+        gateway.wait_stderr(" s: 1 exchange and 0 tunnels cut\n");
+        gate.open();
     }
 
     /// The deadline is a bound, not a wait: the last tunnel's end is the process's.
@@ -246,6 +266,8 @@ both_drivers! {
         drain(&gateway, "TERM");
         drop(tunnels);
         assert_eq!(gateway.wait_exit().code(), Some(0));
+        gateway.wait_stderr("drained in ");
+        assert!(!gateway.stderr().contains("cut"), "{}", gateway.stderr());
     }
 
     /// A second signal ends the process at once, whatever is under way.
@@ -257,11 +279,30 @@ both_drivers! {
             drain(&gateway, first);
             tunnel.send("ping");
             assert_eq!(tunnel.bytes(4).as_deref(), Ok(&b"ping"[..]));
+            thread::sleep(SAME_WISH);
             let started = Instant::now();
             gateway.signal(second);
             assert_eq!(gateway.wait_exit().code(), Some(1), "{first}, {second}");
             assert!(started.elapsed() < Duration::from_secs(2));
         }
+    }
+
+    /// Signals that come together are one wish: `timeout(1)` signals its child and then the child's group.
+    fn signals_that_come_together(driver) {
+        let backend = tunnel_backend();
+        let mut gateway = with_drain_timeout(driver, &backend, "60s");
+        let mut tunnel = open_tunnel(&gateway);
+        // While the process stands still both become pending: it meets them at the same moment.
+        for signal in ["STOP", "TERM", "INT", "CONT"] {
+            gateway.signal(signal);
+        }
+        gateway.wait_stderr("draining");
+        // An answer to SIGUSR1 comes behind both.
+        assert_eq!(Dump::of(&gateway).sum("tunnels_open"), 1);
+        tunnel.send("ping");
+        assert_eq!(tunnel.bytes(4).as_deref(), Ok(&b"ping"[..]));
+        drop(tunnel);
+        assert_eq!(gateway.wait_exit().code(), Some(0));
     }
 
     /// Clients that connect and ask without a pause while the gateway drains: each either gets a whole answer or was

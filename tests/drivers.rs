@@ -86,6 +86,13 @@ fn auto_falls_back() {
     assert!(ready(&gateway).ends_with(" driver=epoll"), "{}", ready(&gateway));
     gateway.wait_stderr("io_uring");
     gateway.wait_stderr("not permitted");
+    let log = gateway.stderr();
+    let best =
+        "not used: io_uring (SINGLE_ISSUER, DEFER_TASKRUN), io_uring (COOP_TASKRUN), io_uring (no flags): ";
+    assert!(
+        log.contains(best) && log.matches("seccomp profile").count() == 1,
+        "one reason, told once: {log}"
+    );
     assert_eq!(gateway.connect().get("a.test", "/").text(), "ok");
     gateway.stop();
 }

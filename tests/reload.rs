@@ -108,9 +108,9 @@ both_drivers! {
         assert_eq!(client.get("a.test", "/").text(), "old");
         gateway.rewrite(&ports(LOCAL, &[kept, free, taken_port], new.address()));
         gateway.signal("HUP");
-        gateway.wait_stderr("not reloaded");
+        gateway.wait_stderr("not reloaded, generation 1 stays: can not bind");
         let log = gateway.stderr();
-        assert!(log.contains(&format!("can not bind 127.0.0.1:{taken_port}")), "{log}");
+        assert!(log.contains(&format!("can not bind 127.0.0.1:{taken_port} (gateway ")), "{log}");
         assert!(TcpStream::connect(local(free)).is_err(), "a port of a failed reload is open");
         assert_eq!(client.get("a.test", "/").text(), "old");
         drop(taken);
@@ -185,6 +185,9 @@ both_drivers! {
             let warnings = log.matches("fixed while the process lives").count();
             assert_eq!(warnings, generation as usize - 1, "{key}: {log}");
         }
+        // Back to what it was started with.
+        gateway.reload(&single, 4);
+        assert_eq!(gateway.stderr().matches("fixed while the process lives").count(), 2);
         assert_eq!(gateway.connect().get("a.test", "/").status, 200);
     }
 

@@ -98,7 +98,10 @@ both_drivers! {
         let status = reported.status();
         assert_eq!(status["pid"], reported.gateway.pid());
         assert_eq!(status["state"], "serving");
-        assert_eq!(status["reload"], serde_json::json!({"requests": 0, "answered": 0, "ok": true, "error": null}));
+        let expected = serde_json::json!({
+            "requests": 0, "answered": 0, "ok": true, "error": null, "warnings": [], "warnings_left_out": 0,
+        });
+        assert_eq!(status["reload"], expected);
         let listening = &reported.gateway.listening()[0];
         let expected = serde_json::json!([{
             "address": listening.address.to_string(), "gateway": listening.gateway, "server": listening.server,
@@ -120,7 +123,33 @@ both_drivers! {
         assert_eq!(busy.response("GET").status, 200);
         assert_eq!(reported.gateway.wait_exit().code(), Some(0));
         assert!(!reported.path.exists());
-        assert_exit(&reported.reload(&[]), 1, "No such file");
+        assert_exit(&reported.reload(&[]), 1, "no gateway runs with status_file");
+    }
+
+    /// What a reload can not change, and what its configuration hardly means, is told to who asked for it.
+    fn warnings(driver) {
+        let backend = Plain::small();
+        let single = config::single(backend.address(), "", "");
+        let reported = Reported::start(driver, &single, "");
+        let (head, service) = single.split_at(single.find("[[service]]").unwrap());
+        let never = config::rule_to("uri = { prefix = '/never' }", "app");
+        reported.gateway.rewrite(&format!("{}cores = \"all\"\n{head}{never}{service}", reported.process));
+        let output = reported.reload(&[]);
+        assert_exit(&output, 0, "reloaded: generation 2 is effective, with 2 warnings:\n");
+        let told = String::from_utf8_lossy(&output.stderr);
+        assert!(told.contains("warning[unreachable-route]: no request reaches this route\n"), "{told}");
+        assert!(told.contains("[process] cores is fixed while the process lives"), "{told}");
+        let status = reported.status();
+        let codes: Vec<_> =
+            status["reload"]["warnings"].as_array().unwrap().iter().map(|warning| &warning["code"]).collect();
+        assert_eq!(codes, ["unreachable-route", "fixed-while-running"]);
+        assert!(status["reload"]["warnings"][0]["line"].as_u64() > Some(1), "{status}");
+
+        reported.rewrite(&single);
+        let output = reported.reload(&[]);
+        assert_exit(&output, 0, "generation 3 is effective\n");
+        assert!(output.stderr.is_empty());
+        assert_eq!(reported.status()["reload"]["warnings"], serde_json::json!([]));
     }
 
     /// Requests that come while a reload is loading are answered by one more.
@@ -161,7 +190,8 @@ both_drivers! {
         let started = Instant::now();
         assert_exit(&reported.reload(&["--wait", "1"]), 3, "no answer");
         assert!(started.elapsed() >= Duration::from_secs(1));
-        assert_exit(&reported.reload(&["--wait", "0"]), 0, "");
+        let asked = format!("asked process {} to reload", reported.gateway.pid());
+        assert_exit(&reported.reload(&["--wait", "0"]), 0, &asked);
         reported.gateway.signal("CONT");
         assert_exit(&reported.reload(&[]), 0, "effective");
         // A process that is gone without having removed its file gets no signal sent: its id may be another's.
@@ -186,7 +216,7 @@ fn usage() {
     assert_exit(&run(&[config_path.to_str().unwrap()]), 1, "nothing was sent");
     assert_exit(&run(&[]), 2, "--status-file");
     assert_exit(&run(&["--status-file", "x", "--wait", "soon"]), 2, "soon");
-    assert_exit(&run(&["--status-file", "/dev/null"]), 1, "not a status file");
+    assert_exit(&run(&["--status-file", "/dev/null"]), 1, "not a status file of ringgate");
 }
 
 /// A place that can not be written is an error at the start, a relative one is refused.
@@ -202,5 +232,7 @@ fn bad_places() {
         let output =
             Command::new(binary()).args(["run", "--cores", "1", "--no-pin"]).arg(file).output().unwrap();
         assert_exit(&output, 1, text);
+        let told = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(told.matches("error").count(), 1, "told once: {told}");
     }
 }

@@ -1,7 +1,6 @@
 //! `ringgate check PATH`: says everything that is wrong with a configuration, and changes nothing.
 //!
-//! Diagnostics and the closing line go to standard output. Exit code 0: valid, warnings or not; 1: errors; 2:
-//! wrong usage (by clap).
+//! Diagnostics and the closing line go to standard output.
 
 use std::io::{self, Write as _};
 use std::path::PathBuf;
@@ -12,14 +11,29 @@ use clap::{Args, ValueEnum};
 use super::output;
 use crate::config::render;
 
+const EXAMPLES: &str = "\
+Examples:
+  ringgate check configs/quickstart.toml
+  ringgate check /etc/ringgate --strict
+  ringgate check /etc/ringgate --format json
+
+Exit codes:
+  0  valid, perhaps with warnings
+  1  there are errors; or, with --strict, warnings
+  2  the command line is wrong";
+
 /// Arguments of `check`.
 #[derive(Args, Clone, Debug)]
+#[command(after_help = EXAMPLES)]
 pub struct CheckArgs {
     /// A TOML file, or a directory whose *.toml files make one configuration
     pub path: PathBuf,
     /// How to print the result
     #[arg(long, value_enum, default_value_t = Format::Text)]
     pub format: Format,
+    /// Exit with 1 for warnings too
+    #[arg(long)]
+    pub strict: bool,
 }
 
 /// `--format`.
@@ -50,5 +64,12 @@ pub fn run(args: &CheckArgs) -> ExitCode {
     output.push('\n');
     // A reader that closed its end (`| head`) has seen what it wanted; the exit code still tells the result.
     let _ = io::stdout().write_all(output.as_bytes());
-    if loaded.config.is_some() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    if loaded.config.is_none() {
+        return ExitCode::FAILURE;
+    }
+    if args.strict && !loaded.diagnostics.is_empty() {
+        eprintln!("error: valid, but --strict refuses warnings");
+        return ExitCode::FAILURE;
+    }
+    ExitCode::SUCCESS
 }

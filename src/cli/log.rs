@@ -13,6 +13,9 @@ use std::time::Duration;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::MakeWriter;
 
+/// What is logged where RUST_LOG says nothing.
+const DEFAULT_LEVEL: &str = "info";
+
 /// Lines that may wait.
 const LINES_MAX: usize = 4096;
 
@@ -42,7 +45,13 @@ pub(super) fn to_stderr() -> Option<Flush> {
     let dropped = Arc::<AtomicU64>::default();
     let counter = Arc::clone(&dropped);
     thread::Builder::new().name("log".into()).spawn(move || write_lines(&lines, &counter)).ok()?;
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    let wanted = std::env::var_os(EnvFilter::DEFAULT_ENV).filter(|value| !value.is_empty());
+    let asked = wanted.as_ref().map(|value| filter_of(&value.to_string_lossy()));
+    let (filter, problem) = match asked {
+        None => (EnvFilter::new(DEFAULT_LEVEL), None),
+        Some(Ok(filter)) => (filter, None),
+        Some(Err(problem)) => (EnvFilter::new(DEFAULT_LEVEL), Some(problem)),
+    };
     let colours = io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
     tracing_subscriber::fmt()
         .with_env_filter(filter)
@@ -50,7 +59,30 @@ pub(super) fn to_stderr() -> Option<Flush> {
         .log_internal_errors(false)
         .with_writer(Queue { lines: sender.clone(), dropped })
         .init();
+    if let Some(problem) = problem {
+        tracing::warn!(
+            "{} is not used: {problem}; expected off, error, warn, info, debug or trace, or TARGET=LEVEL, separated by \
+             commas; logging from {DEFAULT_LEVEL} up",
+            EnvFilter::DEFAULT_ENV
+        );
+    }
     Some(Flush(sender))
+}
+
+/// A filter, or what is wrong with its text. The library takes any bare word for the name of a module: a misspelt level
+/// would turn all logs off.
+fn filter_of(text: &str) -> Result<EnvFilter, String> {
+    let is_level = |word: &str| {
+        ["off", "error", "warn", "info", "debug", "trace"]
+            .iter()
+            .any(|level| word.eq_ignore_ascii_case(level))
+    };
+    let own = |word: &str| word.starts_with(env!("CARGO_PKG_NAME")) || word.contains(['=', '[']);
+    let mut words = text.split(',').map(str::trim).filter(|word| !word.is_empty());
+    match words.find(|word| !is_level(word) && !own(word)) {
+        Some(word) => Err(format!("{word:?} is no level")),
+        None => EnvFilter::try_new(text).map_err(|error| format!("{text:?}: {error}")),
+    }
 }
 
 fn write_lines(lines: &Receiver<Message>, dropped: &AtomicU64) {
@@ -105,6 +137,23 @@ impl Drop for LineWriter<'_> {
         let line = std::mem::take(&mut self.line);
         if !line.is_empty() && self.queue.lines.try_send(Message::Line(line)).is_err() {
             self.queue.dropped.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn filters() {
+        for good in
+            ["debug", "OFF", "warn,ringgate::supervisor=debug", "ringgate", "monoio=info, error", ",info"]
+        {
+            assert!(filter_of(good).is_ok(), "{good}");
+        }
+        for bad in ["verbose", "info,loud", "ringgate=loud", "=", "a]b"] {
+            assert!(filter_of(bad).is_err(), "{bad}");
         }
     }
 }

@@ -10,6 +10,7 @@ use clap::{ArgGroup, Args};
 use signal_hook::consts::SIGHUP;
 
 use super::running::{self, NO_ANSWER, Outcome, Question};
+use crate::supervisor::status::{ReloadStatus, Status};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -17,12 +18,12 @@ Examples:
   ringgate reload --status-file /run/ringgate/status.json --wait 60
   ringgate reload --status-file /run/ringgate/status.json --json
 
-The gateway must have been started with `status_file` in its [process] table; with a configuration as argument the
-file's place is read from there. Requests that arrive together may be answered by one reload that began after all
-of them.
+The gateway must have been started with `status_file` in its [process] table. With a configuration as argument, \
+the file's place is read from there. Requests that arrive together may be answered by one reload that began after \
+all of them. What the gateway warns about, or can not change while it runs, is printed on stderr.
 
 Exit codes:
-  0  the new configuration is effective
+  0  the new configuration is effective, perhaps with warnings
   1  it is not, and the reason is on stderr; or no gateway runs
   2  the command line is wrong
   3  no answer came in time";
@@ -69,9 +70,7 @@ pub fn run(args: &ReloadArgs) -> ExitCode {
     }
     match outcome {
         Outcome::Answered(status) if status.reload.ok => {
-            if !args.json {
-                println!("reloaded: generation {} is effective", status.generation);
-            }
+            report(&status, args.json);
             ExitCode::SUCCESS
         }
         Outcome::Answered(status) => {
@@ -83,11 +82,35 @@ pub fn run(args: &ReloadArgs) -> ExitCode {
             eprintln!("error: the gateway ended");
             ExitCode::FAILURE
         }
-        Outcome::Late(_) if args.wait == 0 => ExitCode::SUCCESS,
+        Outcome::Late(status) if args.wait == 0 => {
+            if !args.json {
+                println!("asked process {} to reload", status.pid);
+            }
+            ExitCode::SUCCESS
+        }
         Outcome::Late(status) => {
             eprintln!("error: no answer of process {} within {} s", status.pid, args.wait);
             ExitCode::from(NO_ANSWER)
         }
+    }
+}
+
+/// Says that a reload is effective, and what it does not do.
+fn report(status: &Status, json: bool) {
+    let ReloadStatus { warnings, warnings_left_out, .. } = &status.reload;
+    let with = match warnings.len() + warnings_left_out {
+        0 => String::new(),
+        1 => ", with 1 warning:".into(),
+        count => format!(", with {count} warnings:"),
+    };
+    if !json {
+        println!("reloaded: generation {} is effective{with}", status.generation);
+    }
+    for warning in warnings {
+        eprint!("{}", warning.text);
+    }
+    if *warnings_left_out > 0 {
+        eprintln!("{warnings_left_out} more are in the gateway's log");
     }
 }
 

@@ -21,13 +21,15 @@ Examples:
 Prints a line for each listener, then `ready`; logs go to stderr (RUST_LOG sets their level).
 
 Signals:
-  SIGTERM, SIGINT  drain: accept nothing new, finish what is under way, end; a second one ends at once
+  SIGTERM, SIGINT  drain: accept nothing new, finish what is under way, end; a second one ends at
+                   once, unless it comes within 0.5 s of the first
   SIGHUP           reload the configuration; a bad one changes nothing
-  SIGUSR1          print a line of counters as JSON
+  SIGUSR1          print a line: `dump ` and the counters of each shard as JSON
 
 Exit codes:
   0  drained after SIGTERM or SIGINT
-  1  the configuration has errors, or a socket, core or driver could not be had, or a second signal came
+  1  the configuration has errors; a socket, core or driver could not be had; the status file is
+     another process's; or a second signal came
   2  the command line is wrong";
 
 /// Arguments of `ringgate run`.
@@ -76,7 +78,7 @@ fn driver(text: &str) -> Result<Driver, String> {
 
 /// Runs the command.
 pub fn run(args: &RunArgs) -> ExitCode {
-    let supervisor = match supervisor::start(Source::Path(args.path.clone()), &args.shards.options()) {
+    let mut supervisor = match supervisor::start(Source::Path(args.path.clone()), &args.shards.options()) {
         Ok(supervisor) => supervisor,
         Err(error) => return start_failed(&error),
     };

@@ -1,12 +1,14 @@
 //! How commands talk to a running gateway: a signal to the process that the status file names, and the file until
 //! that request is answered.
 
+use std::io;
 use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use super::output;
 use crate::supervisor::status::Status;
+use crate::sys::errno;
 use crate::sys::process::send_signal;
 
 /// Time between two looks at the file.
@@ -57,7 +59,7 @@ pub(super) fn request(path: &Path, wait: Duration, question: &Question) -> Resul
         return Err(format!("{}: process {} does not run any more", path.display(), before.pid));
     }
     let (signal, name) = question.signal;
-    send_signal(before.pid, signal).map_err(|error| format!("{name} to process {}: {error}", before.pid))?;
+    send_signal(before.pid, signal).map_err(|error| not_sent(name, before.pid, &error))?;
     let (received, _) = (question.counts)(&before);
     let deadline = Instant::now() + wait;
     loop {
@@ -77,5 +79,27 @@ pub(super) fn request(path: &Path, wait: Duration, question: &Question) -> Resul
             return Ok(Outcome::Late(status));
         }
         thread::sleep(LOOK);
+    }
+}
+
+fn not_sent(signal: &str, pid: u32, error: &io::Error) -> String {
+    let hint = match error.kind() {
+        io::ErrorKind::PermissionDenied => ": run it as the gateway's user",
+        _ => "",
+    };
+    format!("{signal} to process {pid}: {}{hint}", errno::text(error))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn another_users_process() {
+        let error = io::Error::from_raw_os_error(libc::EPERM);
+        assert_eq!(
+            not_sent("SIGHUP", 7, &error),
+            "SIGHUP to process 7: Operation not permitted: run it as the gateway's user"
+        );
     }
 }

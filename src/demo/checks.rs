@@ -126,7 +126,7 @@ fn get(to: SocketAddr, host: &str, path: &str, headers: &str) -> Result<Answer, 
 /// The status and the first line of a short body.
 fn summary(answer: &Answer) -> String {
     let line = answer.body.lines().next().unwrap_or_default();
-    let short: String = line.chars().take(40).collect();
+    let short: String = line.chars().take(60).collect();
     format!("{} {short}", answer.status).trim_end().to_owned()
 }
 
@@ -206,6 +206,14 @@ mod tests {
             ],
             "{report}"
         );
+    }
+
+    /// The longest reason codes stay whole.
+    #[test]
+    fn reasons_are_not_cut() {
+        let body = "502 Bad Gateway: upstream_bad_transfer_encoding\n";
+        let shown = summary(&Answer { status: 502, body: body.into(), complete: true });
+        assert_eq!(shown, format!("502 {}", body.trim_end()));
     }
 
     #[test]

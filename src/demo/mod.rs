@@ -48,7 +48,10 @@ impl Site {
     pub fn config_text(&self, port: u16) -> String {
         let (a, b) = (self.a.address(), self.b.address());
         format!(
-            r#"[[gateway]]
+            r#"[process]
+connections_max = 200
+
+[[gateway]]
 name = "demo"
 [[gateway.server]]
 port = {port}

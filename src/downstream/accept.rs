@@ -19,7 +19,7 @@ use super::listener::{BACKLOG, BoundListener};
 use crate::shard::Shard;
 use crate::shard::installed::Installed;
 use crate::shard::process::ConnectionPlace;
-use crate::sys::socket;
+use crate::sys::{errno, socket};
 use crate::table::{ListenerId, ListenerKey};
 
 /// Accepts that are pending at a time on a ring: one system call takes in so many connections. epoll wakes one task per
@@ -129,9 +129,10 @@ impl Listeners {
         let mut failures = Vec::new();
         for bound in sockets {
             let Some(id) = place(&bound.key) else { continue };
-            match self.open(shard, bound, id) {
-                Ok(()) => {}
-                Err(error) => failures.push(error.to_string()),
+            let address = bound.socket.local_addr().ok().and_then(|address| address.as_socket());
+            if let Err(error) = self.open(shard, bound, id) {
+                let address = address.map_or_else(|| "a socket".into(), |address| address.to_string());
+                failures.push(format!("can not listen on {address}: {}", errno::text(&error)));
             }
         }
         if failures.is_empty() { Ok(()) } else { Err(failures.join("; ")) }

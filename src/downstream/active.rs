@@ -112,22 +112,38 @@ impl Connection<'_> {
     async fn run(&mut self) -> Next {
         if self.session.shard.process.buffers_exhausted() {
             self.refuse(BUFFERS_EXHAUSTED);
-            self.finish(true).await;
+            if self.flush().await.is_ok() {
+                self.linger().await;
+            }
             return Next::Closed;
         }
         self.input = Buffer::new(Class::Small);
+        let open = &self.session.shard.stats.exchanges_open;
         loop {
+            let mut under_way = false;
             let after = match self.read_head().await {
-                HeadRead::Complete => self.exchange().await,
+                HeadRead::Complete => {
+                    open.add();
+                    under_way = true;
+                    self.exchange().await
+                }
                 HeadRead::Closed => return Next::Closed,
                 HeadRead::Idle => return Next::Idle,
                 HeadRead::Refused(reply) => self.refuse(reply),
             };
+            // The last response of a connection is sent here. What is queued of others goes out together with the next
+            // look for a request.
+            let flushed = !matches!(after, AfterRequest::Finish { .. }) || self.flush().await.is_ok();
+            if under_way {
+                open.sub();
+            }
             match after {
                 AfterRequest::Continue => self.session.shard.give_way(REQUEST_COST).await,
                 AfterRequest::Drop => return Next::Closed,
                 AfterRequest::Finish { linger } => {
-                    self.finish(linger).await;
+                    if flushed && linger {
+                        self.linger().await;
+                    }
                     return Next::Closed;
                 }
             }
@@ -337,13 +353,11 @@ impl Connection<'_> {
         }
     }
 
-    async fn finish(&mut self, lingering: bool) {
-        if self.flush().await.is_ok() && lingering {
-            // What still comes is dropped unseen; many may linger at once.
-            (self.input, self.output) = (Buffer::default(), Buffer::default());
-            let session = self.session;
-            linger(&session.shard, &session.socket, &session.timer, self.timeouts.linger).await;
-        }
+    async fn linger(&mut self) {
+        // What still comes is dropped unseen; many may linger at once.
+        (self.input, self.output) = (Buffer::default(), Buffer::default());
+        let session = self.session;
+        linger(&session.shard, &session.socket, &session.timer, self.timeouts.linger).await;
     }
 }
 

@@ -3,13 +3,14 @@
 //! A listening member of a reuseport group gets its share of connections at once, a merely bound one none. So a
 //! shard calls `listen` when its table is in place, and never before every shard's socket is bound.
 
+use std::fmt::Display;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use socket2::{Domain, Protocol, Socket, Type};
 
-use crate::sys::steering;
+use crate::sys::{errno, steering};
 use crate::table::ListenerKey;
 
 /// Connections that may wait to be accepted, per shard; the kernel caps it at net.core.somaxconn.
@@ -79,7 +80,7 @@ pub struct BoundGroup {
     pub sockets: Vec<Socket>,
 }
 
-/// Binds the sockets of one listener. `ours` says that this process itself listens on the port, with another address
+/// Binds the sockets of one listener, which belongs to `whose`. `ours` says that this process itself listens on the port, with another address
 /// or until a moment ago.
 ///
 /// # Errors
@@ -89,15 +90,16 @@ pub fn bind_group(
     freebind: bool,
     shards: usize,
     ours: bool,
+    whose: &dyn Display,
 ) -> Result<BoundGroup, String> {
     let address = SocketAddr::new(key.bind.unwrap_or(IpAddr::V6(Ipv6Addr::UNSPECIFIED)), key.port);
     match bind_all(address, key.bind.is_none(), freebind, shards, ours) {
         // A host without IPv6 still serves "every address": that is IPv4 there.
         Err(error) if key.bind.is_none() && error.raw_os_error() == Some(libc::EAFNOSUPPORT) => {
             let address = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), key.port);
-            bind_all(address, false, freebind, shards, ours).map_err(|error| explain(address, &error))
+            bind_all(address, false, freebind, shards, ours).map_err(|error| explain(address, whose, &error))
         }
-        other => other.map_err(|error| explain(address, &error)),
+        other => other.map_err(|error| explain(address, whose, &error)),
     }
 }
 
@@ -151,17 +153,17 @@ fn bind_one(address: SocketAddr, dual: bool, freebind: bool, group: Group) -> io
     Ok(socket)
 }
 
-fn explain(address: SocketAddr, error: &io::Error) -> String {
+fn explain(address: SocketAddr, whose: &dyn Display, error: &io::Error) -> String {
     let hint = match error.kind() {
-        io::ErrorKind::AddrInUse => "another process listens there: stop it or choose another port",
+        io::ErrorKind::AddrInUse => "another process listens there; stop it or choose another port",
         io::ErrorKind::AddrNotAvailable => {
-            "no interface of this host has the address: correct `bind`, or set freebind = true for a floating address"
+            "no interface of this host has the address; correct `bind`, or set freebind = true for a floating address"
         }
         io::ErrorKind::PermissionDenied => {
-            "ports below 1024 need CAP_NET_BIND_SERVICE: `setcap cap_net_bind_service=+ep` the binary, or \
+            "ports below 1024 need CAP_NET_BIND_SERVICE; `setcap cap_net_bind_service=+ep` the binary, or \
              AmbientCapabilities in the systemd unit"
         }
         _ => "check the `bind` address and the port",
     };
-    format!("can not bind {address}: {error} ({hint})")
+    format!("can not bind {address} ({whose}): {}: {hint}", errno::text(error).to_lowercase())
 }

@@ -18,6 +18,7 @@ use crate::shard::deadlines::{OnDue, Timer};
 use crate::sys::buffer::{Buffer, Class};
 use crate::table::ClusterTable;
 use crate::upstream::pool::Connection;
+use crate::upstream::trouble::Fault;
 
 /// Bytes of a request, head and body, kept so that it could be sent again.
 const REPLAY_BYTES_MAX: usize = 64 * 1024;
@@ -44,14 +45,24 @@ pub enum AttemptError {
     Body(BodyError),
     /// The client is gone.
     ClientGone,
-    /// The response broke off after its head was passed on.
-    Cut,
+    /// The response broke off after its head was passed on; by the endpoint's fault, where there is one.
+    Cut(Option<Fault>),
     /// The endpoint failed before the response began.
-    Upstream(LocalReply),
+    Upstream(LocalReply, Fault),
 }
 
-pub(super) const fn upstream(status: u16, reason: &'static str) -> AttemptError {
-    AttemptError::Upstream(LocalReply { status, reason })
+/// The endpoint's response is none.
+pub(super) const fn malformed(reason: &'static str) -> AttemptError {
+    AttemptError::Upstream(LocalReply { status: 502, reason }, Fault::Answer(reason))
+}
+
+/// Before its response was begun, the endpoint closed or let its time pass.
+pub(super) const fn unanswered(fault: Fault) -> AttemptError {
+    let (status, reason) = match fault {
+        Fault::BodyGap | Fault::FirstByte => (504, "upstream_timeout"),
+        _ => (502, "upstream_closed_early"),
+    };
+    AttemptError::Upstream(LocalReply { status, reason }, fault)
 }
 
 /// A request that is sent, perhaps more than once.
@@ -138,26 +149,29 @@ impl<'c> Attempt<'c> {
         }
         match outcome {
             Ok((Ok(finished), _)) => Ok(finished),
-            Ok((Err(IncomingError::Silence), send_ended)) => Err(self.after_silence(connection, send_ended)),
+            Ok((Err(IncomingError::Silence(fault)), send_ended)) => {
+                Err(self.after_silence(connection, fault, send_ended))
+            }
             Ok((Err(IncomingError::Failed(error)), _)) => Err(error),
             Err(BodyError::Gone) => Err(AttemptError::ClientGone),
-            Err(_) if progress.response_begun.get() => Err(AttemptError::Cut),
+            Err(_) if progress.response_begun.get() => Err(AttemptError::Cut(None)),
             Err(error) => Err(AttemptError::Body(error)),
         }
     }
 
     /// The endpoint closed, or let its time pass, without a byte of a response. What was sent is still at hand only
     /// when sending had come to an end by itself.
-    fn after_silence(&self, connection: &Connection, send_ended: bool) -> AttemptError {
-        if connection.timer.fired() {
-            self.shard.stats.timeout_first_byte.add();
-            return upstream(504, "upstream_timeout");
-        }
+    fn after_silence(&self, connection: &Connection, fault: Fault, send_ended: bool) -> AttemptError {
         let unsent = !self.outgoing.is_touched();
-        if connection.reused && send_ended && self.kept && (unsent || self.method.is_idempotent()) {
+        if fault == Fault::Closed
+            && connection.reused
+            && send_ended
+            && self.kept
+            && (unsent || self.method.is_idempotent())
+        {
             return AttemptError::Again;
         }
-        upstream(502, "upstream_closed_early")
+        unanswered(fault)
     }
 
     /// Sends the request: what is at hand, then what still arrives. A failing upstream ends it quietly: what the
@@ -184,6 +198,7 @@ impl<'c> Attempt<'c> {
             if result.is_err() {
                 if timer.as_ref().is_some_and(Timer::fired) {
                     self.shard.stats.timeout_upstream_body_gap.add();
+                    progress.request_stalled.set(true);
                 }
                 return Ok(());
             }
@@ -199,7 +214,7 @@ impl<'c> Attempt<'c> {
             }
             self.shard.give_way(cost).await;
             if let Some(timer) = &timer
-                && self.splice(connection, timer, body).await?
+                && self.splice(connection, timer, progress, body).await?
             {
                 break;
             }
@@ -219,6 +234,7 @@ impl<'c> Attempt<'c> {
         &mut self,
         connection: &Connection,
         timer: &Timer,
+        progress: &Progress,
         body: &mut B,
     ) -> Result<bool, BodyError> {
         let Some((from, left)) = body.plain().filter(|(_, left)| *left >= BULK_BYTES_MIN) else {
@@ -238,6 +254,7 @@ impl<'c> Attempt<'c> {
             Err(BulkError::Destination) => {
                 if timer.fired() {
                     self.shard.stats.timeout_upstream_body_gap.add();
+                    progress.request_stalled.set(true);
                 }
                 Ok(true)
             }

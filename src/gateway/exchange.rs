@@ -97,19 +97,29 @@ pub async fn run<B: RequestBody, S: ResponseSink>(
                 shard.stats.upstream_replays.add();
                 endpoint_again = Some(index);
             }
-            // An answer would stand in the middle of an informational head that the client has not taken.
-            Err(AttemptError::Body(_)) if sink.is_interrupted() => return Ended::Gone,
-            Err(AttemptError::Body(error)) => return body_failed(shard, sink, error),
-            Err(AttemptError::Upstream(failure)) => {
-                return reply(shard, sink, failure, attempt.has_whole_body());
+            Err(error) => {
+                if let AttemptError::Upstream(_, fault) | AttemptError::Cut(Some(fault)) = &error {
+                    endpoint.note(&settings.name, *fault, shard.deadlines.now_ms());
+                }
+                return failed(shard, sink, error, attempt.has_whole_body());
             }
-            Err(AttemptError::Cut) => {
-                shard.stats.responses_cut.add();
-                sink.cut();
-                return Ended::Cut;
-            }
-            Err(AttemptError::ClientGone) => return Ended::Gone,
         }
+    }
+}
+
+/// Ends an exchange that failed for good.
+fn failed<S: ResponseSink>(shard: &Shard, sink: &mut S, error: AttemptError, whole_body: bool) -> Ended {
+    match error {
+        // An answer would stand in the middle of an informational head that the client has not taken.
+        AttemptError::Body(_) if sink.is_interrupted() => Ended::Gone,
+        AttemptError::Body(error) => body_failed(shard, sink, error),
+        AttemptError::Upstream(failure, _) => reply(shard, sink, failure, whole_body),
+        AttemptError::Cut(_) => {
+            shard.stats.responses_cut.add();
+            sink.cut();
+            Ended::Cut
+        }
+        AttemptError::Again | AttemptError::ClientGone => Ended::Gone,
     }
 }
 
@@ -126,7 +136,7 @@ async fn connect(
         return Ok(connection);
     }
     *dials += 1;
-    dial(shard, endpoint.address, settings.connect_timeout).await
+    dial(shard, endpoint, settings).await
 }
 
 /// Answers instead of an endpoint. A body that was not read to its end makes the answer the connection's last.

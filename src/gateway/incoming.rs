@@ -4,7 +4,7 @@
 use std::cell::Cell;
 use std::net::Shutdown;
 
-use super::attempt::{AttemptError, Finished, upstream};
+use super::attempt::{AttemptError, Finished, malformed, unanswered};
 use super::bulk::{self, BULK_BYTES_MIN, BulkError, End};
 use super::stream::ResponseSink;
 use crate::http1::chunked::ChunkLimits;
@@ -17,6 +17,7 @@ use crate::sys::buffer::{Buffer, Class};
 use crate::table::ClusterTable;
 use crate::upstream::pool::Connection;
 use crate::upstream::response_body::ResponseBody;
+use crate::upstream::trouble::Fault;
 
 /// Bounds on an endpoint's head: as hostile as a client's, but with room for large cookies.
 const HEAD: HeadLimits = HeadLimits { head_bytes_max: 60 * 1024, headers_max: 256, target_bytes_max: 0 };
@@ -29,6 +30,8 @@ const INFORMATIONAL_MAX: u32 = 32;
 pub(super) struct Progress {
     /// All of the request was handed to the kernel.
     pub(super) request_sent: Cell<bool>,
+    /// The endpoint took nothing of it for too long.
+    pub(super) request_stalled: Cell<bool>,
     /// The final head is in the sink.
     pub(super) response_begun: Cell<bool>,
 }
@@ -38,7 +41,7 @@ pub(super) enum IncomingError {
     /// Anything with a byte of a response.
     Failed(AttemptError),
     /// Not one byte came.
-    Silence,
+    Silence(Fault),
 }
 
 impl From<AttemptError> for IncomingError {
@@ -76,7 +79,7 @@ impl Incoming<'_> {
             }
             informational += 1;
             if informational > INFORMATIONAL_MAX {
-                return Err(upstream(502, "too_many_informational_responses").into());
+                return Err(malformed("too_many_informational_responses").into());
             }
             sink.informational(head, self.buffer.filled());
             self.buffer.consume(head.head_len);
@@ -103,24 +106,32 @@ impl Incoming<'_> {
                 match parse_response(self.buffer.filled(), &mut scan, &HEAD, self.method, head) {
                     Ok(scan::Progress::Complete) => return Ok(()),
                     Ok(scan::Progress::Incomplete) => {}
-                    Err(fault) => return Err(upstream(502, fault.reason()).into()),
+                    Err(fault) => return Err(malformed(fault.reason()).into()),
                 }
             }
             if !self.buffer.make_room(Class::Large.bytes()) {
-                return Err(upstream(502, "response_head_too_large").into());
+                return Err(malformed("response_head_too_large").into());
             }
             let silent = self.buffer.is_empty() && !spoke;
             let (result, buffer) = self.connection.socket.read(std::mem::take(&mut self.buffer)).await;
             self.buffer = buffer;
             match result {
                 Ok(1..) => {}
-                _ if silent => return Err(IncomingError::Silence),
-                _ if self.connection.timer.fired() => {
-                    self.shard.stats.timeout_first_byte.add();
-                    return Err(upstream(504, "upstream_timeout").into());
-                }
-                _ => return Err(upstream(502, "upstream_closed_early").into()),
+                _ if silent => return Err(IncomingError::Silence(self.silence())),
+                _ => return Err(unanswered(self.silence()).into()),
             }
+        }
+    }
+
+    /// Why nothing more came before the head was whole.
+    fn silence(&self) -> Fault {
+        if self.progress.request_stalled.get() {
+            Fault::BodyGap
+        } else if self.connection.timer.fired() {
+            self.shard.stats.timeout_first_byte.add();
+            Fault::FirstByte
+        } else {
+            Fault::Closed
         }
     }
 
@@ -130,7 +141,7 @@ impl Incoming<'_> {
         head: &ResponseHead,
     ) -> Result<Finished, IncomingError> {
         if !self.upgrade || head.upgrade.is_none() {
-            return Err(upstream(502, "unasked_upgrade").into());
+            return Err(malformed("unasked_upgrade").into());
         }
         sink.informational(head, self.buffer.filled());
         self.buffer.consume(head.head_len);
@@ -151,7 +162,7 @@ impl Incoming<'_> {
                 Err(_) => {
                     // What came before the fault is the client's all the same.
                     let _ = sink.flush().await;
-                    return Err(AttemptError::Cut);
+                    return Err(AttemptError::Cut(Some(Fault::Chunks)));
                 }
             }
             if body.known_left() >= BULK_BYTES_MIN && self.splice(sink, body.known_left()).await? {
@@ -161,7 +172,7 @@ impl Incoming<'_> {
                 if body.ends_with_close(sink) {
                     return Ok(());
                 }
-                return Err(AttemptError::Cut);
+                return Err(AttemptError::Cut(Some(Fault::BrokenOff)));
             }
         }
     }
@@ -190,8 +201,9 @@ impl Incoming<'_> {
             Err(BulkError::Source) => {
                 if from.timer.fired() {
                     stats.timeout_upstream_body_gap.add();
+                    return Err(AttemptError::Cut(Some(Fault::BodyGap)));
                 }
-                Err(AttemptError::Cut)
+                Err(AttemptError::Cut(Some(Fault::BrokenOff)))
             }
         }
     }
@@ -226,13 +238,13 @@ impl Incoming<'_> {
         match result {
             Ok(0) | Err(_) if connection.timer.fired() => {
                 self.shard.stats.timeout_upstream_body_gap.add();
-                Err(AttemptError::Cut)
+                Err(AttemptError::Cut(Some(Fault::BodyGap)))
             }
             Ok(count) => {
                 self.shard.give_way(count).await;
                 Ok(count)
             }
-            Err(_) => Err(AttemptError::Cut),
+            Err(_) => Err(AttemptError::Cut(Some(Fault::BrokenOff))),
         }
     }
 }

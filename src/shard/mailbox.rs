@@ -66,6 +66,8 @@ pub enum ShardEvent {
     Ended {
         /// Why, when it was not told to.
         error: Option<String>,
+        /// What was still under way.
+        cut: Cut,
     },
     /// A generation is ready to commit.
     Prepared {
@@ -78,9 +80,18 @@ pub enum ShardEvent {
     Started {
         /// Driver and flags.
         rung: crate::sys::ring::Rung,
-        /// Why nothing better.
-        passed_over: Vec<String>,
+        /// Better ones, and why not those.
+        passed_over: Vec<(crate::sys::ring::Rung, String)>,
     },
+}
+
+/// What a drain's deadline cut.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Cut {
+    /// Requests whose response was not sent to its end.
+    pub exchanges: u64,
+    /// Tunnels.
+    pub tunnels: u64,
 }
 
 /// Counters and gauges of a shard at one moment.

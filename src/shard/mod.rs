@@ -23,7 +23,7 @@ use self::deadlines::{Deadlines, OnDue, SWEEP};
 use self::flag::Flag;
 use self::installed::{Installed, KnownEndpoints, Retired};
 use self::load::{Loads, Peers};
-use self::mailbox::{MailboxReceiver, Prepared, ShardCommand, ShardDump, ShardEvent};
+use self::mailbox::{Cut, MailboxReceiver, Prepared, ShardCommand, ShardDump, ShardEvent};
 use self::process::ProcessLimits;
 use self::random::Random;
 use self::stats::Stats;
@@ -37,6 +37,7 @@ use crate::sys::buffer;
 use crate::sys::cpu::thread_cpu_time;
 use crate::sys::ring;
 use crate::sys::splice::Pipe;
+use crate::upstream::pool::Endpoint;
 
 /// How long a drain waits for the first byte of a connection that was opened and says nothing: enough for a request
 /// on its way, too short for a connection that was opened in advance to hold the end up.
@@ -103,27 +104,28 @@ pub struct Shard {
 pub fn run(start: ShardStart) {
     let ShardStart { id, core, driver, process, loads, mailbox, events } = start;
     let _guard = PanicGuard { id, events: events.clone() };
-    let ended = |error: Option<String>| {
-        let _ = events.send(Event::Shard(id, ShardEvent::Ended { error }));
+    let ended = |result: Result<Cut, String>| {
+        let cut = result.as_ref().copied().unwrap_or_default();
+        let _ = events.send(Event::Shard(id, ShardEvent::Ended { error: result.err(), cut }));
     };
     if let Some(core) = core
         && !core_affinity::set_for_current(core_affinity::CoreId { id: core as usize })
     {
-        return ended(Some(format!("shard {id} can not be pinned to core {core}: start with --no-pin")));
+        return ended(Err(format!("shard {id} can not be pinned to core {core}: start with --no-pin")));
     }
     let built = match ring::build(driver) {
         Ok(built) => built,
-        Err(error) => return ended(Some(error)),
+        Err(error) => return ended(Err(error)),
     };
     let mut runtime = built.runtime;
     let epoll = built.rung == ring::Rung::Epoll;
     let _ = events
         .send(Event::Shard(id, ShardEvent::Started { rung: built.rung, passed_over: built.passed_over }));
-    let error = runtime.block_on(async {
+    let result = runtime.block_on(async {
         let shard = Rc::new(Shard::new(id, epoll, process, Peers::new(loads, id), events.clone()));
         let mut mailbox = match mailbox.open(epoll) {
             Ok(mailbox) => mailbox,
-            Err(error) => return Some(format!("the mailbox of shard {id} could not be opened: {error}")),
+            Err(error) => return Err(format!("the mailbox of shard {id} could not be opened: {error}")),
         };
         shard.sweep();
         monoio::spawn(keep_time(Rc::clone(&shard)));
@@ -142,9 +144,10 @@ pub fn run(start: ShardStart) {
             () = commands => {}
             () = shard.drained.wait() => {}
         }
-        None
+        shard.endpoints.borrow_mut().visit(Endpoint::say_rest);
+        Ok(shard.cut())
     });
-    ended(error);
+    ended(result);
 }
 
 /// Tells the supervisor of a shard that panicked, where a panic does not end the process.
@@ -157,7 +160,7 @@ impl Drop for PanicGuard {
     fn drop(&mut self) {
         if std::thread::panicking() {
             let error = Some(format!("shard {} panicked", self.id));
-            let _ = self.events.send(Event::Shard(self.id, ShardEvent::Ended { error }));
+            let _ = self.events.send(Event::Shard(self.id, ShardEvent::Ended { error, cut: Cut::default() }));
         }
     }
 }
@@ -228,7 +231,10 @@ impl Shard {
         self.date.borrow_mut().refresh(unix.as_secs());
         let now_ms = self.deadlines.now_ms();
         if now_ms / 1000 != self.reaped_s.replace(now_ms / 1000) {
-            self.endpoints.borrow_mut().visit(|endpoint| endpoint.reap(now_ms));
+            self.endpoints.borrow_mut().visit(|endpoint| {
+                endpoint.reap(now_ms);
+                endpoint.say_due(now_ms);
+            });
             self.deadlines.look_after_clients();
             self.peers.next_second();
         }
@@ -299,6 +305,12 @@ impl Shard {
             monoio::time::sleep(deadline).await;
             shard.drained.set();
         });
+    }
+
+    /// What is under way at the shard's end.
+    fn cut(&self) -> Cut {
+        let tunnels = self.stats.tunnels_open.value();
+        Cut { exchanges: self.stats.exchanges_open.value().saturating_sub(tunnels), tunnels }
     }
 
     fn dump(&self) -> ShardDump {

@@ -62,6 +62,8 @@ stats! {
     accept_pauses,
     /// Requests whose head was read.
     requests,
+    /// Requests under way: from the head to the end of the response. Tunnels are among them.
+    exchanges_open,
     /// Answers that ringgate made itself.
     local_replies,
     /// Requests refused as malformed or beyond a limit.

@@ -1,6 +1,7 @@
 //! Reads a configuration and builds every shard's table from it, on a helper thread: neither the shards nor the
 //! supervisor wait for it.
 
+use std::fmt;
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -40,6 +41,18 @@ pub struct ListenerSpec {
     pub freebind: bool,
     /// Gateway and position (from 0) of each server behind it.
     pub servers: Vec<(Arc<str>, usize)>,
+}
+
+impl fmt::Display for ListenerSpec {
+    /// Whose it is: `gateway edge, server 1`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Some((gateway, server)) = self.servers.first() else { return f.write_str("no server") };
+        write!(f, "gateway {gateway}, server {}", server + 1)?;
+        match self.servers.len() {
+            0 | 1 => Ok(()),
+            more => write!(f, ", and {} more", more - 1),
+        }
+    }
 }
 
 /// A built configuration.

@@ -29,10 +29,16 @@ use self::status::ReloadStatus;
 use crate::config::Diagnostic;
 use crate::config::model::{AcceptSteering, Cores, Driver, Process};
 use crate::shard::load::Loads;
-use crate::shard::mailbox::{MailboxSender, ShardCommand, ShardEvent, mailbox};
+use crate::shard::mailbox::{Cut, MailboxSender, ShardCommand, ShardEvent, mailbox};
 use crate::shard::process::ProcessLimits;
 use crate::shard::{self, ShardStart};
+use crate::sys::process::raise_descriptors_max;
+use crate::sys::ring;
 use crate::table::ListenerKey;
+
+/// Signals to end that come within this time of the first say the same once more: `timeout(1)`, for one, signals its
+/// child and then the child's group.
+const SAME_WISH: Duration = Duration::from_millis(500);
 
 /// How long shards have to come up.
 const START_TIMEOUT: Duration = Duration::from_secs(10);
@@ -99,9 +105,16 @@ pub struct Supervisor {
     reload_again: bool,
     reloads: ReloadStatus,
     dumps: Dumps,
-    draining: bool,
+    /// Whether the status file is there: not before signals are handled.
+    status_file_open: bool,
+    /// Descriptors that the process may have.
+    descriptors_max: u64,
+    /// When the drain began.
+    draining: Option<Instant>,
     /// Shards that ended as told.
     ended: BTreeSet<usize>,
+    /// What the drain's deadline cut on them.
+    cut: Cut,
 }
 
 /// Reads the configuration, starts the shards and makes the first generation effective.
@@ -112,6 +125,9 @@ pub fn start(source: Source, options: &Options) -> Result<Supervisor, StartError
     let read = source.read();
     let Some(config) = &read.config else { return Err(StartError::Config(read.diagnostics)) };
     let process = config.process.clone();
+    if let Some(path) = &process.status_file {
+        status::assert_free(path).map_err(StartError::Host)?;
+    }
     let chosen =
         choose_cores(options.cores.as_ref().unwrap_or(&process.cores), options).map_err(StartError::Host)?;
     let steered = steered(&process, options, &chosen).map_err(StartError::Host)?;
@@ -134,12 +150,18 @@ pub fn start(source: Source, options: &Options) -> Result<Supervisor, StartError
         reload_again: false,
         reloads: ReloadStatus::default(),
         dumps: Dumps::default(),
-        draining: false,
+        status_file_open: false,
+        descriptors_max: raise_descriptors_max().unwrap_or(u64::MAX),
+        draining: None,
         ended: BTreeSet::new(),
+        cut: Cut::default(),
         process,
     };
     supervisor.start_shards(&chosen, options).map_err(StartError::Host)?;
     supervisor.install_first(loaded)?;
+    if let Some(text) = supervisor.lacks_descriptors(supervisor.process.connections_max) {
+        tracing::warn!("{text}");
+    }
     Ok(supervisor)
 }
 
@@ -200,7 +222,7 @@ impl Supervisor {
 
     fn await_started(&mut self) -> Result<(), String> {
         let deadline = Instant::now() + START_TIMEOUT;
-        let mut reasons: Vec<String> = Vec::new();
+        let mut reasons = BTreeSet::new();
         for _ in 0..self.shards.len() {
             let left = deadline.saturating_duration_since(Instant::now());
             match self.inbox.recv_timeout(left) {
@@ -209,19 +231,17 @@ impl Supervisor {
                     let core = core.map_or_else(|| "any".into(), |core| core.to_string());
                     tracing::info!(shard = id, core, driver = rung.name(), "shard started");
                     self.driver_name = rung.driver();
-                    reasons.extend(passed_over);
+                    reasons.insert(ring::reasons(&passed_over));
                 }
-                Ok(Event::Shard(_, ShardEvent::Ended { error })) => {
+                Ok(Event::Shard(_, ShardEvent::Ended { error, .. })) => {
                     return Err(error.unwrap_or_else(|| "a shard ended while starting".into()));
                 }
                 Ok(_) => {}
                 Err(_) => return Err("the shards did not start within 10 s".into()),
             }
         }
-        reasons.sort_unstable();
-        reasons.dedup();
-        for reason in reasons {
-            tracing::warn!("{reason}");
+        for reason in reasons.iter().filter(|reason| !reason.is_empty()) {
+            tracing::warn!("not used: {reason}");
         }
         Ok(())
     }
@@ -242,10 +262,10 @@ impl Supervisor {
                 Err(_) => self.reload_overdue(),
             }
         }
-        if self.generation == 0 {
-            return Err(StartError::Host("the first generation could not be installed".into()));
+        match &self.reloads.error {
+            Some(error) => Err(StartError::Host(error.clone())),
+            None => Ok(()),
         }
-        Ok(())
     }
 
     /// What the process listens on.
@@ -290,8 +310,18 @@ impl Supervisor {
     /// Handles events until the process is to end.
     pub fn run(mut self) -> End {
         let end = self.handle_all();
-        if let Some(path) = &self.process.status_file {
-            Self::remove_status_file(path);
+        self.remove_status_file();
+        if let (End::Drained, Some(since)) = (&end, self.draining) {
+            let took = format!("{:.1} s", since.elapsed().as_secs_f64());
+            let plural = |count, what: &str| format!("{count} {what}{}", if count == 1 { "" } else { "s" });
+            match self.cut {
+                Cut { exchanges: 0, tunnels: 0 } => tracing::info!("drained in {took}"),
+                Cut { exchanges, tunnels } => tracing::info!(
+                    "drained in {took}: {} and {} cut",
+                    plural(exchanges, "exchange"),
+                    plural(tunnels, "tunnel")
+                ),
+            }
         }
         end
     }
@@ -325,17 +355,22 @@ impl Supervisor {
                 self.update_status_file();
             }
             Event::Signal(SIGUSR1) => self.request_dump(),
-            Event::Signal(_) if self.draining => {
-                tracing::warn!("second signal: ending at once");
-                return Some(End::Interrupted);
-            }
-            Event::Signal(_) => self.drain(),
+            Event::Signal(_) => match self.draining {
+                None => self.drain(),
+                Some(since) if since.elapsed() < SAME_WISH => {
+                    tracing::debug!("a further signal within {SAME_WISH:?} changes nothing");
+                }
+                Some(_) => {
+                    tracing::warn!("second signal: ending at once");
+                    return Some(End::Interrupted);
+                }
+            },
         }
         None
     }
 
     fn drain(&mut self) {
-        self.draining = true;
+        self.draining = Some(Instant::now());
         self.drop_reload();
         let deadline = self.process.drain_timeout;
         tracing::info!(?deadline, "draining");
@@ -351,9 +386,11 @@ impl Supervisor {
             ShardEvent::Retired(tables) => drop(tables),
             ShardEvent::Dumped(dump) => self.take_dump(*dump),
             ShardEvent::Started { .. } => {}
-            ShardEvent::Ended { error: Some(error) } => return Some(End::Failed(error)),
-            ShardEvent::Ended { error: None } => {
+            ShardEvent::Ended { error: Some(error), .. } => return Some(End::Failed(error)),
+            ShardEvent::Ended { error: None, cut } => {
                 self.ended.insert(id);
+                self.cut.exchanges += cut.exchanges;
+                self.cut.tunnels += cut.tunnels;
                 if self.ended.len() == self.shards.len() {
                     return Some(End::Drained);
                 }

@@ -8,11 +8,13 @@ use std::time::{Duration, Instant};
 
 use super::Supervisor;
 use super::load::{Build, ListenerSpec, Loaded, load_aside};
+use super::status::Warning;
 use crate::config::model::Process;
 use crate::config::render::{self, Colour};
 use crate::config::{Diagnostic, Severity};
 use crate::downstream::listener::{BoundListener, Steering, bind_group};
 use crate::shard::mailbox::{Prepared, ShardCommand};
+use crate::sys::process::descriptors;
 use crate::table::ListenerKey;
 
 /// How long all shards together have to prepare, and then to commit.
@@ -42,6 +44,7 @@ pub struct Reload {
     specs: Vec<ListenerSpec>,
     opened: HashMap<ListenerKey, SocketAddr>,
     failures: Vec<String>,
+    warnings: Vec<Warning>,
 }
 
 impl Reload {
@@ -57,6 +60,7 @@ impl Reload {
             specs: Vec::new(),
             opened: HashMap::new(),
             failures: Vec::new(),
+            warnings: Vec::new(),
         }
     }
 
@@ -69,9 +73,9 @@ impl Reload {
 
 impl Supervisor {
     pub(super) fn request_reload(&mut self) {
-        if self.draining {
+        if self.draining.is_some() {
             tracing::warn!("not reloading: draining");
-            self.reloads.finish(self.reloads.requests, Some("the process is draining".into()));
+            self.reloads.finish(self.reloads.requests, Some("the process is draining".into()), Vec::new());
             return;
         }
         if self.reload.is_some() {
@@ -103,12 +107,13 @@ impl Supervisor {
         let Some(build) = build else {
             return self.abort_reload(&told(&diagnostics));
         };
-        if let Err(error) = self.prepare(generation, build) {
+        let warnings = diagnostics.iter().map(Warning::of).collect();
+        if let Err(error) = self.prepare(generation, build, warnings) {
             self.abort_reload(&error);
         }
     }
 
-    fn prepare(&mut self, generation: u64, build: Build) -> Result<(), String> {
+    fn prepare(&mut self, generation: u64, build: Build, mut warnings: Vec<Warning>) -> Result<(), String> {
         let Build { process, listeners, tables } = build;
         let shards = self.shards.len();
         let begun = self.reload.as_ref().map_or(0, |reload| reload.begun);
@@ -118,41 +123,78 @@ impl Supervisor {
             if self.listening.contains_key(&spec.key) {
                 continue;
             }
-            let group = bind_group(&spec.key, spec.freebind, shards, self.has_port(spec.key.port))?;
+            let group = bind_group(&spec.key, spec.freebind, shards, self.has_port(spec.key.port), spec)?;
             reload.opened.insert(spec.key.clone(), group.address);
-            let steering = Arc::new(self.steering_of(group.address));
+            let steering = Arc::new(self.steering_of(group.address, &mut warnings));
             for (shard, socket) in sockets.iter_mut().zip(group.sockets) {
                 shard.push(BoundListener { key: spec.key.clone(), socket, steering: Arc::clone(&steering) });
             }
         }
-        let fixed = |process: &Process| {
-            (process.cores.clone(), process.driver, process.accept_steering, process.status_file.clone())
-        };
-        if fixed(&process) != fixed(&self.process) && self.generation > 0 {
-            tracing::warn!(
-                "[process] cores, driver, accept_steering and status_file are fixed while the process lives: restart \
-                 to change them"
-            );
+        if self.generation > 0 {
+            let own = self.own_warnings(&process);
+            own.iter().for_each(|warning| tracing::warn!("{}", warning.message));
+            warnings.extend(own);
         }
         reload.process = Some(process);
+        reload.warnings = warnings;
         reload.specs = listeners;
         self.reload = Some(reload);
         for ((shard, table), sockets) in self.shards.iter().zip(tables).zip(sockets) {
             shard.send(ShardCommand::Prepare(Box::new(Prepared { table, sockets })));
         }
+        tracing::debug!(generation, "loaded; shards prepare");
         Ok(())
     }
 
-    fn steering_of(&self, address: SocketAddr) -> Steering {
+    fn steering_of(&self, address: SocketAddr, warnings: &mut Vec<Warning>) -> Steering {
         let Some(cores) = &self.steered else { return Steering::None };
         if self.was_port(address.port()) {
-            tracing::warn!(
-                %address,
-                "the port was closed a moment ago: until it is opened anew its connections go by hash, not by CPU"
+            let text = format!(
+                "port {} was closed a moment ago: until it is opened anew its connections go by hash, not by CPU",
+                address.port()
             );
+            tracing::warn!("{text}");
+            warnings.push(Warning::new("steering-lost", text));
             return Steering::Lost;
         }
         Steering::Cpu { cores: Arc::clone(cores), order: Mutex::default() }
+    }
+
+    /// What a valid configuration wants and does not get.
+    fn own_warnings(&self, process: &Process) -> Vec<Warning> {
+        let mut warnings = Vec::new();
+        for (key, changed) in [
+            ("cores", process.cores != self.process.cores),
+            ("driver", process.driver != self.process.driver),
+            ("accept_steering", process.accept_steering != self.process.accept_steering),
+            ("status_file", process.status_file != self.process.status_file),
+        ] {
+            if changed {
+                let text = format!("[process] {key} is fixed while the process lives: restart to change it");
+                warnings.push(Warning::new("fixed-while-running", text));
+            }
+        }
+        if process.connections_max != self.process.connections_max
+            && let Some(text) = self.lacks_descriptors(process.connections_max)
+        {
+            warnings.push(Warning::new("few-descriptors", text));
+        }
+        warnings
+    }
+
+    /// Says when the process may not have as many descriptors as `connections_max` connections need: each has two, one
+    /// to the client and one to an endpoint.
+    pub(super) fn lacks_descriptors(&self, connections_max: u32) -> Option<String> {
+        // What is held now is not all there will be beside connections: pipes, files read anew.
+        let others = descriptors().unwrap_or(0) + 16;
+        let allowed = self.descriptors_max.saturating_sub(others) / 2;
+        (allowed < u64::from(connections_max)).then(|| {
+            format!(
+                "{} descriptors allow about {allowed} connections, connections_max is {connections_max}: raise \
+                 ulimit -n (LimitNOFILE= in systemd)",
+                self.descriptors_max
+            )
+        })
     }
 
     pub(super) fn shard_prepared(&mut self, generation: u64) {
@@ -165,6 +207,7 @@ impl Supervisor {
         if *ready == shards {
             reload.phase = Phase::Committing { done: 0 };
             reload.deadline = Instant::now() + PHASE_TIMEOUT;
+            tracing::debug!(generation, "all shards are prepared; they commit");
             self.tell_all(|| ShardCommand::Commit { generation });
         }
     }
@@ -187,10 +230,13 @@ impl Supervisor {
     }
 
     fn finish(&mut self, reload: Reload) {
-        let Reload { generation, begun, process, specs, opened, failures, .. } = reload;
+        let Reload { generation, begun, process, specs, opened, failures, warnings, .. } = reload;
         self.generation = generation;
         if let Some(process) = process {
             self.take_process(process);
+        }
+        if generation > 1 {
+            self.log_ports(&specs, &opened);
         }
         self.listening.extend(opened);
         let now = Instant::now();
@@ -204,22 +250,38 @@ impl Supervisor {
             stays
         });
         self.specs = specs;
-        for failure in &failures {
-            tracing::error!("{failure}");
-        }
+        let mut error = failures.join("; ");
+        // The first is the start's, which fails and says why itself.
         if generation > 1 {
+            failures.iter().for_each(|failure| tracing::error!("{failure}"));
             tracing::info!(generation, "reloaded");
+            error = format!("generation {generation} is effective, but: {error}");
         }
-        let error = format!("generation {generation} is effective, but: {}", failures.join("; "));
-        self.reloads.finish(begun, (!failures.is_empty()).then_some(error));
+        self.reloads.finish(begun, (!failures.is_empty()).then_some(error), warnings);
         self.next_reload();
     }
 
-    /// Caps and the drain's time hold from the commit on; before, the old generation may stay.
+    /// Says which ports a reload opens and closes.
+    fn log_ports(&self, specs: &[ListenerSpec], opened: &HashMap<ListenerKey, SocketAddr>) {
+        for spec in specs {
+            let Some(address) = opened.get(&spec.key) else { continue };
+            for (gateway, server) in &spec.servers {
+                tracing::info!(%gateway, server = server + 1, "listening {address}");
+            }
+        }
+        for (key, address) in &self.listening {
+            if !specs.iter().any(|spec| spec.key == *key) {
+                tracing::info!("closed {address}");
+            }
+        }
+    }
+
+    /// Caps and the drain's time hold from the commit on; before, the old generation may stay. What is fixed stays as it
+    /// was at the start: a configuration that goes back to it is not to be warned about.
     fn take_process(&mut self, process: Process) {
         self.limits.set(&process);
-        let status_file = self.process.status_file.take();
-        self.process = Process { status_file, ..process };
+        let Process { cores, driver, accept_steering, status_file, .. } = self.process.clone();
+        self.process = Process { cores, driver, accept_steering, status_file, ..process };
     }
 
     /// Whether a port is, or was a moment ago, one of ours.
@@ -259,11 +321,14 @@ impl Supervisor {
             Some(reload) => (reload.generation, reload.begun),
             None => (self.generation + 1, self.reloads.requests),
         };
-        self.reloads.finish(begun, Some(reason.to_owned()));
+        self.reloads.finish(begun, Some(reason.to_owned()), Vec::new());
         self.tell_all(|| ShardCommand::Abort { generation });
-        // Problems of the configuration are in the log already.
-        let reason = reason.lines().next().unwrap_or_default();
-        tracing::error!(generation, effective = self.generation, "not reloaded: {reason}");
+        // A start that fails says so itself.
+        if self.generation > 0 {
+            // Problems of the configuration are in the log already.
+            let reason = reason.lines().next().unwrap_or_default();
+            tracing::error!("not reloaded, generation {} stays: {reason}", self.generation);
+        }
         self.next_reload();
     }
 
@@ -271,9 +336,7 @@ impl Supervisor {
         if std::mem::take(&mut self.reload_again) {
             self.request_reload();
         }
-        if self.generation > 0 {
-            self.update_status_file();
-        }
+        self.update_status_file();
     }
 }
 

@@ -13,10 +13,16 @@ use serde::{Deserialize, Serialize};
 
 use super::dump::LoadStatus;
 use super::{Listening, Supervisor};
+use crate::config::Diagnostic;
+use crate::config::render::{self, Colour};
+use crate::sys::errno;
 use crate::sys::process::start_ticks;
 
 /// Bytes of an error's text in the file: enough for the first problems of a configuration.
 const ERROR_BYTES_MAX: usize = 16 * 1024;
+
+/// Warnings of a reload in the file; the log has all.
+const WARNINGS_TOLD_MAX: usize = 20;
 
 /// What the file holds.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
@@ -59,20 +65,68 @@ pub struct ReloadStatus {
     pub ok: bool,
     /// Why it is not.
     pub error: Option<String>,
+    /// What it wanted and does not get, and what it hardly means.
+    #[serde(default)]
+    pub warnings: Vec<Warning>,
+    /// Warnings that are only in the log: there were too many.
+    #[serde(default)]
+    pub warnings_left_out: usize,
+}
+
+/// A warning of a reload.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct Warning {
+    /// Stable name of the kind of problem, in kebab-case.
+    pub code: String,
+    /// What is wrong, in one line.
+    pub message: String,
+    /// File of the configuration; absent where no single place is to blame.
+    pub file: Option<String>,
+    /// Line from 1; 0 when the file as a whole is meant.
+    pub line: Option<u32>,
+    /// Column in characters from 1; 0 when the file as a whole is meant.
+    pub column: Option<u32>,
+    /// All of it for people, with the excerpt.
+    pub text: String,
+}
+
+impl Warning {
+    /// A warning of no single place.
+    #[must_use]
+    pub fn new(code: &str, message: String) -> Self {
+        let text = format!("warning[{code}]: {message}\n");
+        Self { code: code.into(), message, file: None, line: None, column: None, text }
+    }
+
+    /// A warning about a configuration.
+    #[must_use]
+    pub fn of(diagnostic: &Diagnostic) -> Self {
+        Self {
+            code: diagnostic.code.into(),
+            message: shortened(diagnostic.message.clone()),
+            file: Some(diagnostic.location.file.to_string_lossy().into_owned()),
+            line: Some(diagnostic.location.line),
+            column: Some(diagnostic.location.column),
+            text: shortened(render::text(diagnostic, Colour::Plain)),
+        }
+    }
 }
 
 impl Default for ReloadStatus {
     fn default() -> Self {
-        Self { requests: 0, answered: 0, ok: true, error: None }
+        Self { requests: 0, answered: 0, ok: true, error: None, warnings: Vec::new(), warnings_left_out: 0 }
     }
 }
 
 impl ReloadStatus {
     /// Takes down how a reload ended that began when `begun` requests had come.
-    pub(super) fn finish(&mut self, begun: u64, error: Option<String>) {
+    pub(super) fn finish(&mut self, begun: u64, error: Option<String>, mut warnings: Vec<Warning>) {
         self.answered = begun;
         self.ok = error.is_none();
         self.error = error.map(shortened);
+        self.warnings_left_out = warnings.len().saturating_sub(WARNINGS_TOLD_MAX);
+        warnings.truncate(WARNINGS_TOLD_MAX);
+        self.warnings = warnings;
     }
 }
 
@@ -102,15 +156,59 @@ impl Status {
     /// # Errors
     /// One sentence with the file's name.
     pub fn read(path: &Path) -> Result<Self, String> {
-        let text = fs::read(path).map_err(|error| format!("{}: {error}", path.display()))?;
-        serde_json::from_slice(&text)
-            .map_err(|error| format!("{}: not a status file: {error}", path.display()))
+        let path_text = path.display();
+        let text = fs::read(path).map_err(|error| match error.kind() {
+            io::ErrorKind::NotFound => format!(
+                "no gateway runs with status_file {path_text}: not started yet, or started with another one?"
+            ),
+            _ => format!("{path_text}: {}", errno::text(&error)),
+        })?;
+        serde_json::from_slice(&text).map_err(|_| format!("{path_text}: not a status file of ringgate"))
     }
 
     /// Whether the process that wrote the file still runs.
     #[must_use]
     pub fn is_alive(&self) -> bool {
-        start_ticks(self.pid).is_ok_and(|ticks| ticks == self.start_ticks)
+        is_running((self.pid, self.start_ticks))
+    }
+}
+
+/// A process: ids are used again, pairs of id and start are not.
+type ProcessKey = (u32, u64);
+
+fn is_running((pid, ticks): ProcessKey) -> bool {
+    start_ticks(pid).is_ok_and(|now| now == ticks)
+}
+
+fn own_key() -> Result<ProcessKey, String> {
+    let pid = std::process::id();
+    let ticks = start_ticks(pid).map_err(|error| format!("/proc/{pid}/stat: {}", errno::text(&error)))?;
+    Ok((pid, ticks))
+}
+
+/// Whose a status file is. Another version of ringgate may have written it: only these two fields must be there.
+fn owner(path: &Path) -> Option<ProcessKey> {
+    #[derive(Deserialize)]
+    struct Owner {
+        pid: u32,
+        start_ticks: u64,
+    }
+    let owner: Owner = serde_json::from_slice(&fs::read(path).ok()?).ok()?;
+    Some((owner.pid, owner.start_ticks))
+}
+
+/// Refuses a status file that another running process keeps. What a dead one left behind is free.
+///
+/// # Errors
+/// One sentence with the file's name.
+pub fn assert_free(path: &Path) -> Result<(), String> {
+    let own = own_key()?;
+    match owner(path).filter(|owner| *owner != own && is_running(*owner)) {
+        None => Ok(()),
+        Some((pid, _)) => Err(format!(
+            "status_file {}: belongs to running process {pid}: choose another file or stop that process",
+            path.display()
+        )),
     }
 }
 
@@ -132,28 +230,40 @@ impl Supervisor {
     ///
     /// # Errors
     /// One sentence with the file's name.
-    pub fn open_status_file(&self) -> Result<(), String> {
+    pub fn open_status_file(&mut self) -> Result<(), String> {
+        self.write_status_file()?;
+        self.status_file_open = true;
+        Ok(())
+    }
+
+    fn write_status_file(&self) -> Result<(), String> {
         let Some(path) = &self.process.status_file else { return Ok(()) };
-        write(path, &self.status()?).map_err(|error| format!("status_file {}: {error}", path.display()))
+        // Another process may have taken the place meanwhile, after somebody removed the file.
+        assert_free(path)?;
+        write(path, &self.status()?)
+            .map_err(|error| format!("status_file {}: {}", path.display(), errno::text(&error)))
     }
 
     /// Brings the status file up to date; a failure is logged, serving goes on.
     pub(super) fn update_status_file(&self) {
-        if let Err(error) = self.open_status_file() {
+        if self.status_file_open
+            && let Err(error) = self.write_status_file()
+        {
             tracing::error!("{error}");
         }
     }
 
-    /// Removes a status file that is ours; another process may have taken the place over.
-    pub(super) fn remove_status_file(path: &Path) {
-        if Status::read(path).is_ok_and(|status| status.pid == std::process::id()) {
+    /// Removes the status file if it is ours.
+    pub(super) fn remove_status_file(&self) {
+        if let Some(path) = &self.process.status_file
+            && owner(path).is_some_and(|owner| own_key().is_ok_and(|own| own == owner))
+        {
             let _ = fs::remove_file(path);
         }
     }
 
     fn status(&self) -> Result<Status, String> {
-        let pid = std::process::id();
-        let start_ticks = start_ticks(pid).map_err(|error| format!("/proc/{pid}/stat: {error}"))?;
+        let (pid, start_ticks) = own_key()?;
         let entry = |listening: Listening| ListeningStatus {
             address: listening.address,
             gateway: listening.gateway.to_string(),
@@ -163,7 +273,7 @@ impl Supervisor {
             pid,
             start_ticks,
             generation: self.generation,
-            state: if self.draining { State::Draining } else { State::Serving },
+            state: if self.draining.is_some() { State::Draining } else { State::Serving },
             reload: self.reloads.clone(),
             load: self.dumps.status.clone(),
             listening: self.listening().into_iter().map(entry).collect(),

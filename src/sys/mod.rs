@@ -2,7 +2,8 @@
 //!
 //! * [`buffer`]: owned buffers that the kernel fills and drains while an operation is in flight;
 //! * [`cpu`]: the CPU time of a thread;
-//! * [`process`]: signals to another process;
+//! * [`errno`]: what errors of the system say;
+//! * [`process`]: signals to another process, and what this one may use;
 //! * [`ring`]: a shard's runtime, down the ladder of ring flags to epoll, and why it stopped where it did;
 //! * [`socket`]: one TCP socket that is read and written at the same time;
 //! * [`splice`]: bytes from socket to socket through a pipe;
@@ -11,6 +12,7 @@
 
 pub mod buffer;
 pub mod cpu;
+pub mod errno;
 pub mod process;
 pub mod ring;
 pub mod socket;

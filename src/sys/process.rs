@@ -1,4 +1,5 @@
-//! Other processes of this host: sending a signal, and telling a process from a later one with the same id.
+//! Other processes of this host: sending a signal, and telling a process from a later one with the same id. And what
+//! this process may use.
 
 use std::fs;
 use std::io;
@@ -17,7 +18,7 @@ pub fn send_signal(pid: u32, signal: i32) -> io::Result<()> {
 /// When a process started, in clock ticks since the host's boot (proc(5), field 22 of `/proc/PID/stat`).
 ///
 /// # Errors
-/// When there is no such process.
+/// When there is no such process, or it has ended and only waits for its parent to notice.
 pub fn start_ticks(pid: u32) -> io::Result<u64> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;
     parse_start_ticks(&stat).ok_or_else(|| io::ErrorKind::InvalidData.into())
@@ -26,7 +27,37 @@ pub fn start_ticks(pid: u32) -> io::Result<u64> {
 /// The command's name, field 2, stands in brackets and may hold anything: fields are counted from its end.
 fn parse_start_ticks(stat: &str) -> Option<u64> {
     let (_, fields) = stat.rsplit_once(')')?;
-    fields.split_ascii_whitespace().nth(19)?.parse().ok()
+    let mut fields = fields.split_ascii_whitespace();
+    let state = fields.next()?;
+    if matches!(state, "Z" | "X") { None } else { fields.nth(18)?.parse().ok() }
+}
+
+/// Raises the limit of descriptors (`ulimit -n`) as far as this process may, and returns it.
+///
+/// # Errors
+/// The system's.
+pub fn raise_descriptors_max() -> io::Result<u64> {
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: `limit` is valid for one `rlimit` during the call.
+    if unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit) } != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    if limit.rlim_cur < limit.rlim_max {
+        let raised = libc::rlimit { rlim_cur: limit.rlim_max, ..limit };
+        // SAFETY: `raised` is valid for one `rlimit` during the call.
+        if unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const raised) } == 0 {
+            limit = raised;
+        }
+    }
+    Ok(limit.rlim_cur)
+}
+
+/// Descriptors that this process holds.
+///
+/// # Errors
+/// When `/proc` can not be read.
+pub fn descriptors() -> io::Result<u64> {
+    Ok(fs::read_dir("/proc/self/fd")?.count() as u64)
 }
 
 #[cfg(test)]
@@ -40,7 +71,15 @@ mod tests {
         let line = "7 (a) b) c) S 1 7 7 0 -1 4194560 1 2 3 4 5 6 7 8 20 0 9 0 123456 1 2";
         assert_eq!(parse_start_ticks(line), Some(123_456));
         assert_eq!(parse_start_ticks("7 (a"), None);
+        assert_eq!(parse_start_ticks(&line.replace(") S ", ") Z ")), None, "a zombie");
         assert!(start_ticks(std::process::id()).unwrap() > 0);
+    }
+
+    #[test]
+    fn descriptors_are_counted_and_their_limit_raised() {
+        let max = raise_descriptors_max().unwrap();
+        assert_eq!(raise_descriptors_max().unwrap(), max);
+        assert!((3..max).contains(&descriptors().unwrap()));
     }
 
     #[test]

@@ -72,8 +72,19 @@ pub struct Built {
     pub runtime: ShardRuntime,
     /// The rung it stands on.
     pub rung: Rung,
-    /// One sentence for each better rung that failed.
-    pub passed_over: Vec<String>,
+    /// The better rungs, best first, and why each failed.
+    pub passed_over: Vec<(Rung, String)>,
+}
+
+/// Failed rungs, best first, as one sentence: those that failed for the same reason share it.
+#[must_use]
+pub fn reasons(passed_over: &[(Rung, String)]) -> String {
+    let groups = passed_over.chunk_by(|(_, one), (_, other)| one == other).map(|group| {
+        let rungs: Vec<_> = group.iter().map(|(rung, _)| rung.name()).collect();
+        let reason = group.first().map_or("", |(_, reason)| reason);
+        format!("{}: {reason}", rungs.join(", "))
+    });
+    groups.collect::<Vec<_>>().join("; ")
 }
 
 /// Builds the runtime of the calling thread.
@@ -86,13 +97,13 @@ pub fn build(driver: Driver) -> Result<Built, String> {
         for rung in [Rung::UringDeferTaskrun, Rung::UringCoopTaskrun, Rung::UringPlain] {
             match build_uring(rung) {
                 Ok(runtime) => return Ok(Built { runtime, rung, passed_over }),
-                Err(error) => passed_over.push(format!("{}: {}", rung.name(), explain(&error))),
+                Err(error) => passed_over.push((rung, explain(&error))),
             }
         }
         if driver == Driver::IoUring {
             return Err(format!(
                 "no io_uring ring could be set up: {}; set driver = \"auto\" to fall back to epoll",
-                passed_over.join("; ")
+                reasons(&passed_over)
             ));
         }
     }
@@ -132,7 +143,30 @@ fn explain(error: &io::Error) -> String {
         Some(libc::ENOMEM) => "locked memory is used up: raise `ulimit -l` (LimitMEMLOCK in systemd)",
         Some(libc::EINVAL) => "the kernel does not know these flags",
         Some(libc::EMFILE | libc::ENFILE) => "no file descriptor is left: raise `ulimit -n`",
-        _ => return error.to_string(),
+        _ => return super::errno::text(error),
     };
-    format!("{error} ({hint})")
+    format!("{} ({hint})", super::errno::text(error))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// One reason for all rungs is said once, different ones each, best rung first.
+    #[test]
+    fn reasons_are_grouped() {
+        let all = |reason: [&str; 3]| {
+            let rungs = [Rung::UringDeferTaskrun, Rung::UringCoopTaskrun, Rung::UringPlain];
+            reasons(&rungs.into_iter().zip(reason.map(str::to_owned)).collect::<Vec<_>>())
+        };
+        assert_eq!(
+            all(["x", "x", "x"]),
+            "io_uring (SINGLE_ISSUER, DEFER_TASKRUN), io_uring (COOP_TASKRUN), io_uring (no flags): x"
+        );
+        assert_eq!(
+            all(["x", "y", "y"]),
+            "io_uring (SINGLE_ISSUER, DEFER_TASKRUN): x; io_uring (COOP_TASKRUN), io_uring (no flags): y"
+        );
+        assert_eq!(reasons(&[]), "");
+    }
 }

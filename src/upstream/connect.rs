@@ -1,15 +1,15 @@
 //! Dials an endpoint.
 
 use std::io;
-use std::net::SocketAddr;
 use std::rc::Rc;
-use std::time::Duration;
 
 use monoio::net::TcpStream;
 
-use super::pool::Connection;
+use super::pool::{Connection, Endpoint};
+use super::trouble::Fault;
 use crate::shard::Shard;
 use crate::sys::socket::Socket;
+use crate::table::ClusterTable;
 
 /// Why a dial failed. In every case nothing was sent, so another endpoint may be tried.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -34,24 +34,24 @@ impl DialError {
     }
 }
 
-/// Connects to `address` within `timeout`.
+/// Connects to an endpoint within the cluster's `connect_timeout`.
 ///
 /// # Errors
 /// See [`DialError`].
 pub async fn dial(
     shard: &Rc<Shard>,
-    address: SocketAddr,
-    timeout: Duration,
+    endpoint: &Endpoint,
+    settings: &ClusterTable,
 ) -> Result<Connection, DialError> {
     shard.stats.upstream_dialled.add();
     // A connect has no cancelable form. Dropped, its operation is cancelled and the socket it owns closes with it.
     let connected = monoio::select! {
-        connected = TcpStream::connect_addr(address) => connected,
-        () = monoio::time::sleep(timeout) => Err(io::ErrorKind::TimedOut.into()),
+        connected = TcpStream::connect_addr(endpoint.address) => connected,
+        () = monoio::time::sleep(settings.connect_timeout) => Err(io::ErrorKind::TimedOut.into()),
     };
     let stream = connected.map_err(|error| {
         shard.stats.upstream_dial_failures.add();
-        classify(shard, address, &error)
+        classify(shard, endpoint, settings, &error)
     })?;
     let socket = Socket::new(stream);
     socket.set_nodelay();
@@ -59,18 +59,23 @@ pub async fn dial(
     Ok(Connection::new(socket, timer, Rc::clone(&shard.stats)))
 }
 
-fn classify(shard: &Shard, address: SocketAddr, error: &io::Error) -> DialError {
+fn classify(shard: &Shard, endpoint: &Endpoint, settings: &ClusterTable, error: &io::Error) -> DialError {
+    let note = |fault| endpoint.note(&settings.name, fault, shard.deadlines.now_ms());
     match error.raw_os_error() {
         Some(libc::EMFILE | libc::ENFILE | libc::EADDRNOTAVAIL | libc::ENOBUFS | libc::ENOMEM) => {
             if shard.may_warn() {
-                tracing::warn!(shard = shard.id, %address, %error, "no resources left to connect with");
+                tracing::warn!(shard = shard.id, address = %endpoint.address, %error, "no resources left to connect with");
             }
             DialError::Exhausted
         }
         _ if error.kind() == io::ErrorKind::TimedOut => {
             shard.stats.timeout_connect.add();
+            note(Fault::ConnectTimeout);
             DialError::TimedOut
         }
-        _ => DialError::Failed,
+        errno => {
+            note(Fault::Connect(errno));
+            DialError::Failed
+        }
     }
 }

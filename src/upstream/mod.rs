@@ -1,7 +1,8 @@
 //! From a cluster to a usable connection: [`balance`] picks an endpoint, [`pool`] keeps idle connections to it,
-//! [`connect`] dials, [`response_body`] reads what comes back.
+//! [`connect`] dials, [`response_body`] reads what comes back, [`trouble`] tells the log what does not.
 
 pub mod balance;
 pub mod connect;
 pub mod pool;
 pub mod response_body;
+pub mod trouble;

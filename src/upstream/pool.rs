@@ -7,11 +7,13 @@
 use std::cell::RefCell;
 use std::net::SocketAddr;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::shard::deadlines::Timer;
 use crate::shard::stats::Stats;
 use crate::sys::socket::{Liveness, Socket};
+use crate::upstream::trouble::{Fault, Line, Troubles};
 
 /// A connection to an endpoint. The timer stands before the socket: it must go first.
 pub struct Connection {
@@ -52,13 +54,14 @@ pub struct Endpoint {
     /// Where to connect.
     pub address: SocketAddr,
     idle: RefCell<Vec<Idle>>,
+    troubles: Troubles,
 }
 
 impl Endpoint {
     /// An endpoint without connections.
     #[must_use]
     pub fn new(address: SocketAddr) -> Self {
-        Self { address, idle: RefCell::default() }
+        Self { address, idle: RefCell::default(), troubles: Troubles::default() }
     }
 
     /// The newest idle connection that is still good.
@@ -92,6 +95,27 @@ impl Endpoint {
         idle.push(Idle { connection, expires_ms });
     }
 
+    /// Takes down what went wrong for a service, for the log.
+    pub fn note(&self, service: &Arc<str>, fault: Fault, now_ms: u64) {
+        self.say(self.troubles.note(service, fault, now_ms));
+    }
+
+    /// Logs failures that were held back, where it is time to.
+    pub fn say_due(&self, now_ms: u64) {
+        self.say(self.troubles.due(now_ms));
+    }
+
+    /// Logs all failures that were held back.
+    pub fn say_rest(&self) {
+        self.say(self.troubles.rest());
+    }
+
+    fn say(&self, line: Option<Line>) {
+        if let Some(line) = line {
+            tracing::warn!("endpoint {} {line}", self.address);
+        }
+    }
+
     /// Closes what is beyond its time, and what an endpoint closed: of the oldest `LOOKS_MAX`, the others when they
     /// have become the oldest or are taken.
     pub fn reap(&self, now_ms: u64) {
@@ -114,6 +138,7 @@ impl Endpoint {
 
 impl Drop for Endpoint {
     fn drop(&mut self) {
+        self.say_rest();
         for idle in self.idle.get_mut() {
             idle.connection.stats.upstream_idle.sub();
         }

@@ -79,14 +79,25 @@ impl Client {
         peeked.is_ok()
     }
 
-    /// Sends bytes until the gateway takes none for `stall`, or all are sent; returns how many went.
+    /// Sends bytes until the gateway takes none for `stall`, closes, or all are sent; returns how many went.
     pub(crate) fn send_until_stalled(&mut self, bytes: &[u8], stall: Duration) -> usize {
         self.stream.set_write_timeout(Some(stall)).unwrap();
         let mut sent = 0;
         while let Some(rest) = bytes.get(sent..).filter(|rest| !rest.is_empty()) {
             match self.stream.write(rest) {
                 Ok(count) => sent += count,
-                Err(error) if matches!(error.kind(), ErrorKind::TimedOut | ErrorKind::WouldBlock) => break,
+                // On a busy host the gateway's own timer may be first: it answers, lingers for a while, then closes.
+                Err(error)
+                    if matches!(
+                        error.kind(),
+                        ErrorKind::TimedOut
+                            | ErrorKind::WouldBlock
+                            | ErrorKind::BrokenPipe
+                            | ErrorKind::ConnectionReset
+                    ) =>
+                {
+                    break;
+                }
                 Err(error) => panic!("send: {error}"),
             }
         }
