@@ -126,12 +126,13 @@ impl Supervisor {
             }
         }
         let fixed = |process: &Process| {
-            (process.cores.clone(), process.driver, process.accept_steering, process.status_file.clone())
+            let Process { cores, driver, ring_entries, accept_steering, status_file, .. } = process;
+            (cores.clone(), *driver, *ring_entries, *accept_steering, status_file.clone())
         };
         if fixed(&process) != fixed(&self.process) && self.generation > 0 {
             tracing::warn!(
-                "[process] cores, driver, accept_steering and status_file are fixed while the process lives: restart \
-                 to change them"
+                "[process] cores, driver, ring_entries, accept_steering and status_file are fixed while the process \
+                 lives: restart to change them"
             );
         }
         reload.process = Some(process);
