@@ -73,7 +73,8 @@ impl ShardArgs {
     }
 }
 
-fn driver(text: &str) -> Result<Driver, String> {
+/// Reads `--driver`.
+pub(super) fn driver(text: &str) -> Result<Driver, String> {
     match text {
         "auto" => Ok(Driver::Auto),
         "epoll" => Ok(Driver::Epoll),
