@@ -14,17 +14,19 @@ const MORE: &str = "\
 Each layout serves the load of ringgate-bench in front of its backend, once in each round; the order rotates. A fresh
 gateway, backend and generator on free ports of 127.0.0.1 make each measurement. What does best then meets the default
 (what `ringgate run` does without a setting) again in rounds of their own, at least six, so that luck in the first
-ones does not count. It is better only if it serves at least 3 % more requests and the 95 % interval of the paired
-ratios (sign test) lies above 1; else the difference is called what it is: noise.
+ones does not count. It is better only if it gains at least 3 % and the 95 % interval of the paired gains (sign test)
+lies above 1; else the difference is called what it is: noise.
 
 Without --cores, --drivers and --ring-entries, up to 8 layouts that suit the host are tried. With any of them, every
 combination of what is named is; what is not named keeps its default.
 
-Generator and backend run on cores that no layout uses, where there are any. Where they have to share cores with the
-shards, that is said: more shards then take time from the load, so layouts with other numbers of shards or another
-place for the load are shown, but not compared with the default.
+Generator and backend run on cores that no layout uses, where there are any; a gain is one of requests per second.
+Where they have to share cores with the shards, that is said, and a gain is one of requests in the same CPU time of
+the gateway. Layouts with another place for the load than the default has, or, on shared cores, with another number of
+shards, are shown but not compared with it.
 
---format json prints one object: layouts (each with its rounds), confirmation, verdict, toml, options, notes, receipt.
+--format json prints one object: decided_by, layouts (each with its rounds), confirmation, verdict, toml, options,
+notes, receipt.
 
 Examples:
   ringgate tune

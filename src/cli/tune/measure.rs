@@ -39,6 +39,27 @@ pub(super) struct Sample {
     pub(super) p99_us: f64,
 }
 
+/// By what layouts are told apart.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Measure {
+    /// CPU time of the gateway per request: where the load takes the shards' time, the rate is that of the mixture,
+    /// and a gateway that wastes CPU may even take more of it.
+    CpuPerRequest,
+    /// Requests per second.
+    RequestsPerSecond,
+}
+
+impl Sample {
+    /// How many times better than `other`; above 1 is better in either measure.
+    pub(super) fn gain(&self, other: &Self, measure: Measure) -> Option<f64> {
+        match measure {
+            Measure::CpuPerRequest => Some(other.cpu_us_per_request? / self.cpu_us_per_request?),
+            Measure::RequestsPerSecond => Some(self.requests_per_second / other.requests_per_second),
+        }
+    }
+}
+
 /// A valid sample, the driver that the gateway ran on, and the harness's receipt.
 pub(super) struct Measured {
     pub(super) sample: Sample,

@@ -7,8 +7,8 @@ use serde::Serialize;
 
 use super::args::{Scenario, TuneArgs};
 use super::layouts::{Layout, LoadPlace, Sharing, driver_name};
-use super::measure::{Bench, HarnessReceipt, Sample};
-use super::rounds::{Confirmation, Entry, confirmation_rounds, show_time};
+use super::measure::{Bench, HarnessReceipt, Measure, Sample};
+use super::rounds::{Confirmation, Entry, confirmation_rounds, measure_of, show_time};
 use super::statistics::{Interval, median, range};
 use crate::cli::output::{Table, Tone};
 use crate::config::render::Colour;
@@ -17,6 +17,7 @@ use crate::supervisor::topology::format_list;
 /// What `tune` says in the end.
 #[derive(Serialize)]
 pub(super) struct Report {
+    decided_by: Measure,
     layouts: Vec<LayoutReport>,
     confirmation: Option<ConfirmationReport>,
     verdict: Verdict,
@@ -46,18 +47,20 @@ struct LayoutReport {
     requests_per_second: Option<f64>,
     cpu_us_per_request: Option<f64>,
     p99_us: Option<f64>,
-    /// Requests per second over the default's in the same round: median, least, greatest.
-    ratio: Option<f64>,
-    ratio_range: Option<(f64, f64)>,
+    /// Over the default in the same round, by what decides: median, least and greatest; above 1 is better.
+    gain: Option<f64>,
+    gain_range: Option<(f64, f64)>,
     rounds: Vec<Sample>,
 }
 
 #[derive(Serialize)]
 struct ConfirmationReport {
     layout: usize,
-    ratios: Vec<f64>,
+    /// Of the gains that decide.
     interval: Option<Interval>,
-    cpu_ratio: Option<f64>,
+    /// One for each pair of rounds; above 1 is better.
+    cpu_gains: Vec<f64>,
+    request_gains: Vec<f64>,
     failure: Option<String>,
 }
 
@@ -102,27 +105,25 @@ impl Report {
         confirmation: Option<Confirmation>,
         harness: HarnessReceipt,
     ) -> Self {
-        let better =
-            confirmation.as_ref().filter(|it| it.interval.is_some_and(|interval| interval.is_better()));
-        let best = better.and_then(|confirmation| entries.get(confirmation.entry)).map(|entry| &entry.layout);
+        let measure = measure_of(&entries);
+        let is_better = |it: &&Confirmation| it.interval(measure).is_some_and(|it| it.is_better());
+        let better = confirmation.as_ref().filter(is_better).map(|confirmation| confirmation.entry);
+        let best = better.and_then(|index| entries.get(index)).map(|entry| &entry.layout);
         let (toml, options) =
             (best.map_or_else(String::new, Layout::toml), best.map_or(&[][..], Layout::options));
-        let verdict = Verdict {
-            better: better.is_some(),
-            layout: better.map_or(1, |confirmation| confirmation.entry + 1),
-            text: verdict(&entries, confirmation.as_ref()),
-        };
+        let text = verdict(&entries, confirmation.as_ref(), measure);
         Self {
+            decided_by: measure,
             notes: notes(&entries),
-            layouts: layout_reports(entries),
+            layouts: layout_reports(entries, measure),
             confirmation: confirmation.map(|confirmation| ConfirmationReport {
                 layout: confirmation.entry + 1,
-                ratios: confirmation.ratios,
-                interval: confirmation.interval,
-                cpu_ratio: median(&confirmation.cpu_ratios),
+                interval: confirmation.interval(measure),
+                cpu_gains: confirmation.gains(Measure::CpuPerRequest),
+                request_gains: confirmation.gains(Measure::RequestsPerSecond),
                 failure: confirmation.failure,
             }),
-            verdict,
+            verdict: Verdict { better: better.is_some(), layout: better.map_or(1, |index| index + 1), text },
             toml,
             options,
             receipt: Receipt::new(harness),
@@ -168,7 +169,7 @@ impl Report {
     }
 
     fn table(&self, colour: Colour) -> Table {
-        let header = ["LAYOUT", "REQUESTS/S", "CPU US", "P99 US", "RATIO", "LEAST", "MOST", ""];
+        let header = ["LAYOUT", "REQUESTS/S", "CPU US", "P99 US", "GAIN", "LEAST", "MOST", ""];
         let mut table = Table::new(colour, &header);
         let best = self.verdict.better.then_some(self.verdict.layout);
         for layout in &self.layouts {
@@ -186,9 +187,9 @@ impl Report {
                 number(layout.requests_per_second, 0),
                 number(layout.cpu_us_per_request, 2),
                 number(layout.p99_us, 0),
-                number(layout.ratio, 3),
-                number(layout.ratio_range.map(|(least, _)| least), 3),
-                number(layout.ratio_range.map(|(_, most)| most), 3),
+                number(layout.gain, 3),
+                number(layout.gain_range.map(|(least, _)| least), 3),
+                number(layout.gain_range.map(|(_, most)| most), 3),
                 remark.to_owned(),
             ];
             table.row(if Some(layout.layout) == best { Tone::Bright } else { Tone::Plain }, cells);
@@ -197,12 +198,14 @@ impl Report {
     }
 }
 
-fn layout_reports(entries: Vec<Entry>) -> Vec<LayoutReport> {
+fn layout_reports(entries: Vec<Entry>, measure: Measure) -> Vec<LayoutReport> {
     let of_default: Vec<_> = match entries.first() {
-        Some(default) => entries.iter().map(|it| (it.ratios(default), it.is_comparable(default))).collect(),
+        Some(default) => {
+            entries.iter().map(|it| (it.gains(default, measure), it.is_comparable(default))).collect()
+        }
         None => Vec::new(),
     };
-    let of_entry = |(index, (entry, (ratios, comparable))): (usize, (Entry, (Vec<f64>, bool)))| {
+    let of_entry = |(index, (entry, (gains, comparable))): (usize, (Entry, (Vec<f64>, bool)))| {
         let all = |value: fn(&Sample) -> Option<f64>| {
             median(&entry.samples.iter().filter_map(value).collect::<Vec<f64>>())
         };
@@ -218,8 +221,8 @@ fn layout_reports(entries: Vec<Entry>) -> Vec<LayoutReport> {
             requests_per_second: all(|sample| Some(sample.requests_per_second)),
             cpu_us_per_request: all(|sample| sample.cpu_us_per_request),
             p99_us: all(|sample| Some(sample.p99_us)),
-            ratio: median(&ratios),
-            ratio_range: range(&ratios),
+            gain: median(&gains),
+            gain_range: range(&gains),
             driver_used: entry.driver,
             load: entry.place,
             not_measured: entry.failure,
@@ -229,7 +232,8 @@ fn layout_reports(entries: Vec<Entry>) -> Vec<LayoutReport> {
     entries.into_iter().zip(of_default).enumerate().map(of_entry).collect()
 }
 
-fn verdict(entries: &[Entry], confirmation: Option<&Confirmation>) -> String {
+/// Sentences for people.
+fn verdict(entries: &[Entry], confirmation: Option<&Confirmation>, measure: Measure) -> String {
     let default = entries.first();
     if default.is_none_or(|default| default.failure.is_some()) {
         return "the default could not be measured: nothing can be said".into();
@@ -246,17 +250,27 @@ fn verdict(entries: &[Entry], confirmation: Option<&Confirmation>) -> String {
             "layout {number} looked better, but could not be measured again ({reason}): keep the default"
         );
     }
-    let Some(interval) = confirmation.interval else { return keep.into() };
-    let Interval { median: ratio, low, high, confidence, pairs } = interval;
-    let cpu = median(&confirmation.cpu_ratios);
-    let cpu = cpu.map_or_else(String::new, |cpu| format!(" and uses {cpu:.3} times its CPU per request"));
+    let Some(interval) = confirmation.interval(measure) else { return keep.into() };
+    let Interval { median: gain, low, high, confidence, pairs } = interval;
+    let (what, other, beside) = match measure {
+        Measure::CpuPerRequest => (
+            "requests of the default in the same CPU time",
+            Measure::RequestsPerSecond,
+            "requests per second",
+        ),
+        Measure::RequestsPerSecond => {
+            ("requests per second of the default", Measure::CpuPerRequest, "requests in the same CPU time")
+        }
+    };
+    let beside = median(&confirmation.gains(other))
+        .map_or_else(String::new, |gain| format!("; {gain:.3} times the {beside}"));
     let numbers = format!(
-        "serves {ratio:.3} times the requests of the default ({:.1} % interval {low:.3} to {high:.3}, {pairs} pairs of \
-         rounds of their own){cpu}",
+        "serves {gain:.3} times the {what} ({:.1} % interval {low:.3} to {high:.3}, {pairs} pairs of rounds of their \
+         own){beside}",
         confidence * 100.0
     );
     if interval.is_better() {
-        format!("layout {number} is better: it {numbers}. Set:")
+        format!("layout {number} is better: it {numbers}.\nSet:")
     } else {
         format!("{keep}\nlayout {number} looked better at first; measured again, it {numbers}")
     }
@@ -272,10 +286,13 @@ fn notes(entries: &[Entry]) -> Vec<String> {
     let shared = numbers(&|entry| entry.place.sharing == Sharing::Shared);
     if !shared.is_empty() {
         notes.push(format!(
-            "generator and backend share cores with the shards (layouts: {}): the numbers mostly show this shared host; \
-             on its own, a gateway has these cores to itself. Name --load-cores that no layout uses, or tune on a \
-             larger host",
-            format_list(&shared)
+            "generator and backend share cores with the shards (layouts: {}): rates and latencies mostly show this \
+             shared host. {}Name --load-cores that no layout uses, or tune on a larger host",
+            format_list(&shared),
+            match measure_of(entries) {
+                Measure::CpuPerRequest => "What decides is the gateway's CPU time per request. ",
+                Measure::RequestsPerSecond => "",
+            }
         ));
     }
     let siblings = numbers(&|entry| entry.place.sharing == Sharing::Siblings);

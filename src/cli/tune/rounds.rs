@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 
 use super::args::TuneArgs;
 use super::children::Stop;
-use super::layouts::{Layout, LoadPlace, is_comparable};
-use super::measure::{Bench, HarnessReceipt, Sample};
+use super::layouts::{Layout, LoadPlace, Sharing, is_comparable};
+use super::measure::{Bench, HarnessReceipt, Measure, Sample};
 use super::statistics::{GAIN_MIN, Interval, PAIRS_MIN, median};
 
 /// A layout and what became of it.
@@ -26,10 +26,9 @@ impl Entry {
         Self { layout, place, samples: Vec::new(), failure: None, driver: String::new() }
     }
 
-    /// Requests per second over those of `other` in the same rounds.
-    pub(super) fn ratios(&self, other: &Self) -> Vec<f64> {
-        let rate = |sample: &Sample| sample.requests_per_second;
-        self.samples.iter().zip(&other.samples).map(|(own, other)| rate(own) / rate(other)).collect()
+    /// Gains over `other` in the same rounds.
+    pub(super) fn gains(&self, other: &Self, measure: Measure) -> Vec<f64> {
+        gains(self.samples.iter().zip(&other.samples), measure)
     }
 
     pub(super) fn is_comparable(&self, other: &Self) -> bool {
@@ -37,17 +36,38 @@ impl Entry {
     }
 }
 
+/// Gains of the first of each pair over the second.
+fn gains<'s>(pairs: impl Iterator<Item = (&'s Sample, &'s Sample)>, measure: Measure) -> Vec<f64> {
+    pairs.filter_map(|(own, other)| own.gain(other, measure)).collect()
+}
+
+/// By what the layouts are told apart here.
+pub(super) fn measure_of(entries: &[Entry]) -> Measure {
+    match entries.first().map(|default| default.place.sharing) {
+        Some(Sharing::Shared) => Measure::CpuPerRequest,
+        _ => Measure::RequestsPerSecond,
+    }
+}
+
 /// The rounds of the best against the default.
 pub(super) struct Confirmation {
     /// Index of the layout.
     pub(super) entry: usize,
-    /// Requests per second: the layout's over the default's, a ratio for each round.
-    pub(super) ratios: Vec<f64>,
-    /// The same of the gateway's CPU time per request.
-    pub(super) cpu_ratios: Vec<f64>,
-    /// Where the ratio lies; `None` when a measurement failed.
-    pub(super) interval: Option<Interval>,
+    /// The layout and the default, a pair for each round.
+    pub(super) pairs: Vec<(Sample, Sample)>,
     pub(super) failure: Option<String>,
+}
+
+impl Confirmation {
+    /// Gains over the default.
+    pub(super) fn gains(&self, measure: Measure) -> Vec<f64> {
+        gains(self.pairs.iter().map(|(best, default)| (best, default)), measure)
+    }
+
+    /// Where the gain lies; `None` when a measurement failed.
+    pub(super) fn interval(&self, measure: Measure) -> Option<Interval> {
+        Interval::of(&self.gains(measure)).filter(|_| self.failure.is_none())
+    }
 }
 
 /// How many rounds a confirmation has.
@@ -86,12 +106,13 @@ pub(super) fn screen(
     Ok(receipt)
 }
 
-/// The layout that may be better than the first, by the medians of the ratios; `None` if none is by enough.
+/// The layout that may be better than the first, by the medians of the gains; `None` if none is by enough.
 pub(super) fn candidate(entries: &[Entry]) -> Option<usize> {
+    let measure = measure_of(entries);
     let default = entries.first()?;
     let medians = entries.iter().enumerate().skip(1).filter_map(|(index, entry)| {
         let whole = entry.failure.is_none() && entry.is_comparable(default);
-        whole.then(|| median(&entry.ratios(default))).flatten().map(|median| (index, median))
+        whole.then(|| median(&entry.gains(default, measure))).flatten().map(|median| (index, median))
     });
     let best = medians.max_by(|(_, a), (_, b)| a.total_cmp(b));
     best.filter(|(_, median)| *median >= GAIN_MIN).map(|(index, _)| index)
@@ -105,8 +126,7 @@ pub(super) fn confirm(
     rounds: u32,
     progress: &mut Progress,
 ) -> Result<Confirmation, Stop> {
-    let mut confirmation =
-        Confirmation { entry, ratios: Vec::new(), cpu_ratios: Vec::new(), interval: None, failure: None };
+    let mut confirmation = Confirmation { entry, pairs: Vec::new(), failure: None };
     let (Some(default), Some(best)) = (entries.first(), entries.get(entry)) else { return Ok(confirmation) };
     for round in 0..rounds {
         let best_first = round % 2 == 1;
@@ -128,12 +148,9 @@ pub(super) fn confirm(
             samples.reverse();
         }
         if let [default, best] = samples[..] {
-            confirmation.ratios.push(best.requests_per_second / default.requests_per_second);
-            let cpu = default.cpu_us_per_request.zip(best.cpu_us_per_request);
-            confirmation.cpu_ratios.extend(cpu.map(|(default, best)| best / default));
+            confirmation.pairs.push((best, default));
         }
     }
-    confirmation.interval = Interval::of(&confirmation.ratios);
     Ok(confirmation)
 }
 
@@ -192,7 +209,6 @@ pub(super) fn show_time(time: Duration) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cli::tune::layouts::Sharing;
     use crate::config::model::{Cores, Driver};
 
     fn entry(rates: &[f64], shards: u32, sharing: Sharing) -> Entry {
@@ -204,8 +220,11 @@ mod tests {
             ring_entries: 4096,
         };
         let place = LoadPlace { generator: vec![9], backend: vec![9], sharing };
-        let sample =
-            |&rate: &f64| Sample { requests_per_second: rate, cpu_us_per_request: None, p99_us: 1.0 };
+        let sample = |&rate: &f64| Sample {
+            requests_per_second: rate,
+            cpu_us_per_request: Some(1e6 / rate),
+            p99_us: 1.0,
+        };
         Entry { samples: rates.iter().map(sample).collect(), ..Entry::new(layout, place) }
     }
 
@@ -221,6 +240,10 @@ mod tests {
         assert_eq!(candidate(&[shared(&flat, 2), shared(&good, 1)]), None, "the load took from the other");
         assert_eq!(candidate(&[shared(&flat, 2), own(&good, 2)]), None);
         assert_eq!(candidate(&[shared(&flat, 2), shared(&good, 2)]), Some(1));
+        // Where the load takes the shards' time, a rate counts for nothing.
+        let mut wasteful = shared(&good, 2);
+        wasteful.samples.iter_mut().for_each(|sample| sample.cpu_us_per_request = Some(2e4));
+        assert_eq!(candidate(&[shared(&flat, 2), wasteful]), None);
         let failed = Entry { failure: Some("x".into()), ..own(&good, 2) };
         assert_eq!(candidate(&[own(&flat, 2), failed]), None);
     }
