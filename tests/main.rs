@@ -39,6 +39,7 @@ mod repo_rules;
 mod routing;
 mod timeouts;
 mod timers;
+mod tune;
 mod upgrade;
 mod upstream;
 mod upstream_failures;

@@ -36,9 +36,9 @@ impl Layout {
         Ok(Self { cores, placed, pinned, driver, ring_entries: ring })
     }
 
-    /// The keys of `[process]` that make this layout, without those that are as by default.
+    /// `[process]` with the keys that make this layout, without those that are as by default; empty without any.
     pub(super) fn toml(&self) -> String {
-        let mut text = String::from("[process]\n");
+        let mut text = String::new();
         if self.cores != Cores::Auto {
             text.push_str(&format!("cores = \"{}\"\n", self.cores));
         }
@@ -48,7 +48,7 @@ impl Layout {
         if self.ring_entries != RING_ENTRIES_DEFAULT {
             text.push_str(&format!("ring_entries = {}\n", self.ring_entries));
         }
-        text
+        if text.is_empty() { text } else { format!("[process]\n{text}") }
     }
 
     /// What `ringgate run` needs beside the TOML: there is no key for pins.
@@ -219,4 +219,179 @@ pub(super) fn load_places(
 /// the load take its time, the more of them the more.
 pub(super) fn is_comparable(a: (&Layout, &LoadPlace), b: (&Layout, &LoadPlace)) -> bool {
     a.1 == b.1 && (a.1.sharing != Sharing::Shared || a.0.placed.len() == b.0.placed.len())
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+
+    use clap::Parser;
+
+    use super::*;
+    use crate::supervisor::topology::fixture::Fixture;
+
+    #[derive(Debug, Parser)]
+    struct Line {
+        #[command(flatten)]
+        args: TuneArgs,
+    }
+
+    fn args(text: &str) -> TuneArgs {
+        Line::parse_from(std::iter::once("tune").chain(text.split_whitespace())).args
+    }
+
+    fn large() -> Topology {
+        Topology::of_copy(Fixture::two_sockets().path())
+    }
+
+    /// Some cores of the large host, without siblings.
+    fn with_cores(list: &str) -> Topology {
+        let fixture = Fixture::two_sockets();
+        fixture.write("sys/fs/cgroup/edge/cpuset.cpus.effective", list);
+        Topology::of_copy(fixture.path())
+    }
+
+    /// `2 on 0-1 pinned auto 4096` for each.
+    fn shown(layouts: &[Layout]) -> Vec<String> {
+        let show = |layout: &Layout| {
+            let pins = if layout.pinned { "" } else { " unpinned" };
+            let cores: Vec<String> = layout.placed.iter().map(u32::to_string).collect();
+            format!("{}{pins} {} {}", cores.join(","), driver_name(layout.driver), layout.ring_entries)
+        };
+        layouts.iter().map(show).collect()
+    }
+
+    #[test]
+    fn tries_what_suits_a_large_host() {
+        let layouts = layouts(&args(""), &large(), true).unwrap();
+        let expected = [
+            "0,1,2,3,4,5,6,7 auto 4096",
+            "0,1,2,3,4,5,6,7 unpinned auto 4096",
+            "0,1,2,3,4,5,6,7,8,9,10,11,12,13,14,15 auto 4096",
+            "4,5 auto 4096",
+            "4,5,6,7 auto 4096",
+            "4 auto 4096",
+            "0,1,2,3,4,5,6,7 auto 1024",
+            "0,1,2,3,4,5,6,7 epoll 4096",
+        ];
+        assert_eq!(shown(&layouts), expected);
+    }
+
+    /// What comes to the same is tried once; what is left of the number goes to combinations.
+    #[test]
+    fn tries_what_suits_a_small_host() {
+        let two = with_cores("0,1");
+        let expected = [
+            "0,1 auto 4096",
+            "0,1 unpinned auto 4096",
+            "0 auto 4096",
+            "0,1 auto 1024",
+            "0,1 epoll 4096",
+            "0,1 unpinned auto 1024",
+            "0,1 unpinned epoll 4096",
+            "0 auto 1024",
+        ];
+        assert_eq!(shown(&layouts(&args(""), &two, true).unwrap()), expected);
+        // Without io_uring neither ring sizes nor epoll make a difference.
+        let expected = ["0,1 auto 4096", "0,1 unpinned auto 4096", "0 auto 4096"];
+        assert_eq!(shown(&layouts(&args(""), &two, false).unwrap()), expected);
+        let one = with_cores("3");
+        let expected = ["3 auto 4096", "3 unpinned auto 4096", "3 auto 1024", "3 epoll 4096"];
+        assert_eq!(shown(&layouts(&args(""), &one, true).unwrap())[..4], expected);
+    }
+
+    /// The default leads, and all combinations of what is named follow.
+    #[test]
+    fn tries_what_is_named() {
+        let host = large();
+        let named = args("--cores 1 0-1 --drivers auto,epoll --ring-entries 256,4096");
+        let expected = [
+            "0,1,2,3,4,5,6,7 auto 4096",
+            "4 auto 256",
+            "4 auto 4096",
+            "4 epoll 256",
+            "0,1 auto 256",
+            "0,1 auto 4096",
+            "0,1 epoll 256",
+        ];
+        assert_eq!(shown(&layouts(&named, &host, true).unwrap()), expected);
+        let pins = layouts(&args("--no-pin"), &host, true).unwrap();
+        assert_eq!((pins.len(), pins[0].pinned, pins[1].pinned), (2, true, false));
+        assert_eq!((pins[1].toml().as_str(), pins[1].options()), ("", &["--no-pin"][..]));
+        assert!(layouts(&args("--cores 0-3,99"), &host, true).unwrap_err().contains("core 99"));
+        let many =
+            "--cores 1 2 3 4 5 6 7 8 9 10 11 12 --drivers auto,epoll --ring-entries 256,512,1024,2048,4096";
+        assert!(layouts(&args(many), &host, true).unwrap_err().contains("at most 64"));
+    }
+
+    #[test]
+    fn toml_holds_what_differs() {
+        let host = large();
+        let toml = |line: &str| layouts(&args(line), &host, true).unwrap()[1].toml();
+        assert_eq!(toml("--cores 4-4"), "[process]\ncores = \"4-4\"\n");
+        assert_eq!(toml("--drivers epoll"), "[process]\ndriver = \"epoll\"\n");
+        assert_eq!(
+            toml("--cores numa:1 --ring-entries 512"),
+            "[process]\ncores = \"numa:1\"\nring_entries = 512\n"
+        );
+    }
+
+    fn places(host: &Topology, line: &str) -> (Vec<Layout>, Vec<LoadPlace>) {
+        let args = args(line);
+        let layouts = layouts(&args, host, true).unwrap();
+        let named = args.load_cores.as_ref().map(|list| list.0.as_slice());
+        let places = load_places(&layouts, host, named).unwrap();
+        (layouts, places)
+    }
+
+    /// One place for all that leave room for it; next to the shards on their siblings when nothing else is free.
+    #[test]
+    fn places_the_load_on_a_large_host() {
+        let host = large();
+        let (layouts, load) = places(&host, "");
+        let siblings = LoadPlace {
+            generator: vec![8, 9, 10, 11],
+            backend: vec![12, 13, 14, 15],
+            sharing: Sharing::Siblings,
+        };
+        let anywhere = LoadPlace { generator: vec![], backend: vec![], sharing: Sharing::Shared };
+        assert_eq!(load[0], siblings);
+        assert_eq!((&load[1], &load[2]), (&anywhere, &anywhere), "not pinned, and all cores");
+        let compared: Vec<bool> = (0..8)
+            .map(|index| is_comparable((&layouts[index], &load[index]), (&layouts[0], &load[0])))
+            .collect();
+        assert_eq!(compared, [true, false, false, true, true, true, true, true]);
+        // Named cores hold for all, and overlaps are seen.
+        let (_, load) = places(&host, "--cores 0-1 --load-cores 8,14-15");
+        assert_eq!((&load[1].generator, &load[1].backend), (&vec![8, 14], &vec![15]));
+        assert_eq!((load[0].sharing, load[1].sharing), (Sharing::Siblings, Sharing::Siblings));
+        let (_, load) = places(&host, "--cores 0-1 --load-cores 4,14");
+        assert_eq!((load[0].sharing, load[1].sharing), (Sharing::Shared, Sharing::Own));
+        let error = load_places(&layouts, &with_cores("0-3"), Some(&[9])).unwrap_err();
+        assert!(error.contains("core 9"), "{error}");
+    }
+
+    /// With a quota, physical cores are left over: the load takes those and no sibling of a shard.
+    #[test]
+    fn places_the_load_apart_where_it_can() {
+        let fixture = Fixture::two_sockets();
+        fixture.write("sys/fs/cgroup/edge/cpu.max", "200000 100000\n");
+        let host = Topology::of_copy(fixture.path());
+        let (layouts, load) = places(&host, "--cores 1 2");
+        assert_eq!(shown(&layouts), ["4,5 auto 4096", "4 auto 4096"]);
+        assert!(load.iter().all(|place| place.sharing == Sharing::Own));
+        assert_eq!(load[0], load[1]);
+        assert!(!load[0].generator.iter().chain(&load[0].backend).any(|core| [4, 5, 12, 13].contains(core)));
+    }
+
+    /// Two cores: one shard leaves the other core to the load, two leave none, and those are not compared.
+    #[test]
+    fn places_the_load_on_a_small_host() {
+        let (layouts, load) = places(&with_cores("0,1"), "");
+        assert_eq!((load[0].sharing, load[1].sharing), (Sharing::Shared, Sharing::Shared));
+        assert_eq!(load[2], LoadPlace { generator: vec![1], backend: vec![1], sharing: Sharing::Own });
+        let default = (&layouts[0], &load[0]);
+        assert!(is_comparable((&layouts[1], &load[1]), default));
+        assert!(!is_comparable((&layouts[2], &load[2]), default));
+    }
 }

@@ -21,7 +21,7 @@ pub(super) struct Report {
     layouts: Vec<LayoutReport>,
     confirmation: Option<ConfirmationReport>,
     verdict: Verdict,
-    /// What to put into the configuration; without keys when the default is to stay.
+    /// What to put into the configuration; empty when that is to stay without.
     toml: String,
     /// What to add to `ringgate run`.
     options: &'static [&'static str],
@@ -152,7 +152,7 @@ impl Report {
             let _ = writeln!(text, "\nnote: {note}");
         }
         let _ = writeln!(text, "\n{}", self.verdict.text);
-        if self.toml.lines().nth(1).is_some() {
+        if !self.toml.is_empty() {
             let _ = writeln!(text, "\n{}", self.toml.trim_end());
         }
         if !self.options.is_empty() {
