@@ -359,3 +359,80 @@ pub(super) fn plan(args: &TuneArgs, entries: &[Entry]) -> String {
         show_time(more)
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::model::{Cores, Driver, RING_ENTRIES_DEFAULT};
+
+    const OWN: Sharing = Sharing::Own;
+
+    fn samples(rates: &[f64]) -> Vec<Sample> {
+        let sample = |&rate: &f64| Sample {
+            requests_per_second: rate,
+            cpu_us_per_request: Some(1e6 / rate),
+            p99_us: 900.0,
+        };
+        rates.iter().map(sample).collect()
+    }
+
+    fn entry(driver: Driver, pinned: bool, sharing: Sharing, rates: &[f64]) -> Entry {
+        let (cores, ring_entries) = (Cores::Auto, RING_ENTRIES_DEFAULT);
+        let layout = Layout { cores, placed: vec![0, 1], pinned, driver, ring_entries };
+        let place = LoadPlace { generator: vec![2], backend: vec![3], sharing };
+        Entry { samples: samples(rates), ..Entry::new(layout, place) }
+    }
+
+    fn report(others: Vec<Entry>, confirmed: &[f64]) -> Report {
+        let mut entries = vec![entry(Driver::Auto, true, OWN, &[100.0; 3])];
+        entries.extend(others);
+        let pairs = samples(confirmed).into_iter().zip(samples(&vec![100.0; confirmed.len()])).collect();
+        let confirmation = (!confirmed.is_empty()).then_some(Confirmation { entry: 1, pairs, failure: None });
+        Report::new(entries, confirmation, HarnessReceipt::default())
+    }
+
+    #[test]
+    fn a_clear_win_is_set() {
+        let epoll = || vec![entry(Driver::Epoll, true, OWN, &[110.0; 3])];
+        let win = report(epoll(), &[110.0, 112.0, 108.0, 111.0, 109.0, 113.0]);
+        let text = win.text(Colour::Plain);
+        let verdict = "layout 2 is better: it serves 1.105 times the requests per second of the default (96.9 % \
+                       interval 1.080 to 1.130, 6 pairs of rounds of their own); 1.105 times the requests in the same \
+                       CPU time.\nSet:\n\n[process]\ndriver = \"epoll\"\n";
+        assert!(text.contains(verdict), "{text}");
+        assert!(text.contains("commit unknown") && win.failure().is_none(), "{text}");
+        assert_eq!((win.verdict.better, win.verdict.layout), (true, 2));
+        // Pins have no key.
+        let loose = vec![entry(Driver::Auto, false, OWN, &[110.0; 3])];
+        let text = report(loose, &[110.0; 6]).text(Colour::Plain);
+        assert!(
+            text.contains("Set:\n\nringgate run CONFIG --no-pin\n") && !text.contains("[process]"),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn noise_is_called_noise() {
+        let epoll = || vec![entry(Driver::Epoll, true, OWN, &[110.0; 3])];
+        for confirmed in [&[][..], &[110.0, 112.0, 95.0, 111.0, 109.0, 113.0]] {
+            let noise = report(epoll(), confirmed);
+            let text = noise.text(Colour::Plain);
+            assert!(text.contains("beyond the noise: keep the default"), "{text}");
+            assert!(noise.toml.is_empty() && !noise.verdict.better && !text.contains("Set:"));
+        }
+    }
+
+    #[test]
+    fn what_was_not_measured_or_compared_is_said() {
+        let failed = Entry { failure: Some("too busy".into()), ..entry(Driver::Epoll, true, OWN, &[]) };
+        let text = report(vec![failed], &[]).text(Colour::Plain);
+        assert!(text.contains("layout 2 was not measured: too busy"), "{text}");
+        assert!(text.contains("no layout can be compared"), "{text}");
+        let shared = report(vec![entry(Driver::Epoll, true, Sharing::Shared, &[150.0; 3])], &[]);
+        let text = shared.text(Colour::Plain);
+        assert!(text.contains("share cores") && text.contains("not compared"), "{text}");
+        let mut lost = report(Vec::new(), &[]);
+        lost.layouts.iter_mut().for_each(|layout| layout.not_measured = Some("no port".into()));
+        assert_eq!(lost.failure(), Some("no port"));
+    }
+}
