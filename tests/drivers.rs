@@ -64,6 +64,28 @@ both_drivers! {
     }
 }
 
+/// The smallest ring is submitted early when a burst fills it, and the largest can be had: both serve all of it.
+#[test]
+fn rings_of_any_size_serve_a_burst() {
+    if !Driver::io_uring_wanted() {
+        return;
+    }
+    let backend = Backend::fixed("ok");
+    for entries in ["256", "32768"] {
+        let single = config::single(backend.address(), "", "");
+        let arguments = ["--driver", "io_uring", "--ring-entries", entries, "--cores", "1", "--no-pin"];
+        let gateway = Gateway::start_with(&single, &arguments);
+        let mut clients: Vec<_> = (0..600).map(|_| gateway.connect()).collect();
+        for client in &mut clients {
+            client.send("GET / HTTP/1.1\r\nHost: a.test\r\n\r\n");
+        }
+        for client in &mut clients {
+            assert_eq!(client.response("GET").text(), "ok");
+        }
+        gateway.stop();
+    }
+}
+
 /// By default it is io_uring where the host permits it.
 #[test]
 fn auto_prefers_io_uring() {

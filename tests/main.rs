@@ -42,6 +42,7 @@ mod routing;
 mod start;
 mod timeouts;
 mod timers;
+mod tune;
 mod upgrade;
 mod upstream;
 mod upstream_failures;

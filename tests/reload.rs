@@ -179,7 +179,7 @@ both_drivers! {
         let backend = Plain::small();
         let single = config::single(backend.address(), "", "");
         let gateway = Gateway::start(driver, &single);
-        for (generation, key) in [(2, "cores = 1"), (3, "driver = \"epoll\"")] {
+        for (generation, key) in [(2, "cores = 1"), (3, "driver = \"epoll\""), (4, "ring_entries = 512")] {
             gateway.reload(&format!("[process]\n{key}\n{single}"), generation);
             let log = gateway.stderr();
             let warnings = log.matches("fixed while the process lives").count();

@@ -8,6 +8,7 @@ mod output;
 pub mod reload;
 pub mod run;
 mod running;
+pub mod tune;
 
 use std::process::ExitCode;
 
@@ -42,6 +43,8 @@ enum Command {
     Reload(reload::ReloadArgs),
     /// Serve a configuration until told to end
     Run(run::RunArgs),
+    /// Measure how shards do best on this host: cores, driver, ring size
+    Tune(tune::TuneArgs),
 }
 
 /// Runs the command line of this process and returns its exit code.
@@ -55,5 +58,6 @@ pub fn main() -> ExitCode {
         Command::Demo(args) => demo::run_command(&args),
         Command::Reload(args) => reload::run(&args),
         Command::Run(args) => run::run(&args),
+        Command::Tune(args) => tune::run(&args),
     }
 }

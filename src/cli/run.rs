@@ -8,7 +8,7 @@ use clap::Args;
 
 use super::output;
 use crate::config::model::{Cores, Driver};
-use crate::config::parse_cores;
+use crate::config::{parse_cores, parse_ring_entries};
 use crate::supervisor::load::Source;
 use crate::supervisor::{self, End, Options, StartError, Supervisor, signals};
 
@@ -57,17 +57,26 @@ pub struct ShardArgs {
     /// I/O driver: auto, io_uring or epoll
     #[arg(long, value_name = "DRIVER", value_parser = driver)]
     pub driver: Option<Driver>,
+    /// Submission entries of each shard's ring, with io_uring: a power of two from 256 to 32768
+    #[arg(long, value_name = "N", value_parser = parse_ring_entries)]
+    pub ring_entries: Option<u32>,
 }
 
 impl ShardArgs {
     /// As options of the supervisor.
     #[must_use]
     pub fn options(&self) -> Options {
-        Options { cores: self.cores.clone(), driver: self.driver, no_pin: self.no_pin }
+        Options {
+            cores: self.cores.clone(),
+            driver: self.driver,
+            ring_entries: self.ring_entries,
+            no_pin: self.no_pin,
+        }
     }
 }
 
-fn driver(text: &str) -> Result<Driver, String> {
+/// Reads `--driver`.
+pub(super) fn driver(text: &str) -> Result<Driver, String> {
     match text {
         "auto" => Ok(Driver::Auto),
         "epoll" => Ok(Driver::Epoll),

@@ -37,7 +37,7 @@ use std::path::{Path, PathBuf};
 
 pub(crate) use diagnostic::visible;
 pub use diagnostic::{DIAGNOSTICS_MAX, Diagnostic, Excerpt, Location, Related, Severity};
-pub use process::parse_cores;
+pub use process::{parse_cores, parse_ring_entries};
 pub use source::{FILE_BYTES_MAX, FILES_MAX};
 
 use diagnostic::{Problem, Problems};

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -32,6 +33,13 @@ pub struct Origin {
     pub column: u32,
 }
 
+/// What `ring_entries` may be, a power of two: the runtime takes no fewer, the kernel no more.
+pub const RING_ENTRIES: RangeInclusive<u32> = 256..=32_768;
+
+/// `ring_entries` unless set. A queue that is full is submitted early; this one is larger than most bursts of one
+/// scheduling round.
+pub const RING_ENTRIES_DEFAULT: u32 = 4096;
+
 /// `[process]`: what holds for the whole process and is fixed while it lives, limits excepted.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Process {
@@ -39,6 +47,8 @@ pub struct Process {
     pub cores: Cores,
     /// Which I/O driver the shards use.
     pub driver: Driver,
+    /// Submission entries of each shard's ring, with io_uring: one of [`RING_ENTRIES`].
+    pub ring_entries: u32,
     /// Whether shards hand connections over to shards with fewer.
     pub accept_balance: AcceptBalance,
     /// How the kernel chooses the shard of a new connection.
@@ -58,6 +68,7 @@ impl Default for Process {
         Self {
             cores: Cores::Auto,
             driver: Driver::Auto,
+            ring_entries: RING_ENTRIES_DEFAULT,
             accept_balance: AcceptBalance::Auto,
             accept_steering: AcceptSteering::Hash,
             connections_max: 100_000,

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use crate::config::diagnostic::{Problem, visible};
 use crate::config::gateway::TIMER_RANGE;
-use crate::config::model::{AcceptBalance, AcceptSteering, Cores, Driver, Process};
+use crate::config::model::{AcceptBalance, AcceptSteering, Cores, Driver, Process, RING_ENTRIES};
 use crate::config::tree::{Reader, Table};
 use toml::de::DeValue;
 
@@ -23,6 +23,9 @@ pub(super) fn lower(reader: &mut Reader<'_>, table: &Table<'_>) -> Process {
     let drivers = [("auto", Driver::Auto), ("io_uring", Driver::IoUring), ("epoll", Driver::Epoll)];
     if let Some(driver) = reader.word(table, "driver", &drivers, &[]) {
         process.driver = driver;
+    }
+    if let Some(entries) = ring_entries(reader, table) {
+        process.ring_entries = entries;
     }
     let balances = [("auto", AcceptBalance::Auto), ("off", AcceptBalance::Off)];
     if let Some(balance) = reader.word(table, "accept_balance", &balances, &[]) {
@@ -43,6 +46,34 @@ pub(super) fn lower(reader: &mut Reader<'_>, table: &Table<'_>) -> Process {
     }
     process.status_file = status_file(reader, table);
     process
+}
+
+fn ring_entries(reader: &mut Reader<'_>, table: &Table<'_>) -> Option<u32> {
+    let range = u64::from(*RING_ENTRIES.start())..=u64::from(*RING_ENTRIES.end());
+    let number = reader.integer(table, "ring_entries", range)?;
+    if number.value.is_power_of_two() {
+        return u32::try_from(number.value).ok();
+    }
+    let message = format!("`ring_entries = {}` is no power of two", number.value);
+    reader.push(Problem::error("bad-value", number.place, message).expected(nearest_rings(number.value)));
+    None
+}
+
+/// The two that the number lies between.
+fn nearest_rings(number: u64) -> String {
+    let above = number.next_power_of_two();
+    format!("a power of two such as {} or {above}", above / 2)
+}
+
+/// Reads `ring_entries` for the command line's `--ring-entries`.
+///
+/// # Errors
+/// A sentence that says what is expected.
+pub fn parse_ring_entries(text: &str) -> Result<u32, String> {
+    let number = text.parse().ok().filter(|number| RING_ENTRIES.contains(number) && number.is_power_of_two());
+    number.ok_or_else(|| {
+        format!("expected a power of two from {} to {}", RING_ENTRIES.start(), RING_ENTRIES.end())
+    })
 }
 
 /// Absolute, so that it means the same to the process and to `ringgate reload`, wherever each was started.
@@ -173,5 +204,15 @@ mod tests {
             let error = parse_cores(text).err().unwrap_or_default();
             assert!(error.contains(part), "{text:?}: {error:?}");
         }
+    }
+
+    #[test]
+    fn reads_ring_entries() {
+        assert_eq!(parse_ring_entries("256"), Ok(256));
+        assert_eq!(parse_ring_entries("32768"), Ok(32_768));
+        for text in ["", "0", "128", "65536", "1000", "-1024", "4k"] {
+            assert!(parse_ring_entries(text).is_err_and(|error| error.contains("256 to 32768")), "{text:?}");
+        }
+        assert_eq!(nearest_rings(1000), "a power of two such as 512 or 1024");
     }
 }

@@ -58,6 +58,7 @@ pub(super) static PROCESS: Schema = Schema::new(
     &[
         "cores",
         "driver",
+        "ring_entries",
         "accept_balance",
         "accept_steering",
         "connections_max",

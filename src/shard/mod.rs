@@ -51,6 +51,8 @@ pub struct ShardStart {
     pub core: Option<u32>,
     /// Which I/O driver to use.
     pub driver: Driver,
+    /// Submission entries of the ring.
+    pub ring_entries: u32,
     /// The process's caps.
     pub process: Arc<ProcessLimits>,
     /// The loads of all shards.
@@ -102,7 +104,7 @@ pub struct Shard {
 
 /// Runs a shard on the calling thread until it is told to end.
 pub fn run(start: ShardStart) {
-    let ShardStart { id, core, driver, process, loads, mailbox, events } = start;
+    let ShardStart { id, core, driver, ring_entries, process, loads, mailbox, events } = start;
     let _guard = PanicGuard { id, events: events.clone() };
     let ended = |result: Result<Cut, String>| {
         let cut = result.as_ref().copied().unwrap_or_default();
@@ -113,7 +115,7 @@ pub fn run(start: ShardStart) {
     {
         return ended(Err(format!("shard {id} can not be pinned to core {core}: start with --no-pin")));
     }
-    let built = match ring::build(driver) {
+    let built = match ring::build(driver, ring_entries) {
         Ok(built) => built,
         Err(error) => return ended(Err(error)),
     };

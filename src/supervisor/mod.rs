@@ -50,6 +50,8 @@ pub struct Options {
     pub cores: Option<Cores>,
     /// `--driver`, over `[process] driver`.
     pub driver: Option<Driver>,
+    /// `--ring-entries`, over `[process] ring_entries`.
+    pub ring_entries: Option<u32>,
     /// `--no-pin`: shards are not tied to their cores.
     pub no_pin: bool,
 }
@@ -192,6 +194,7 @@ fn steered(process: &Process, options: &Options, cores: &[u32]) -> Result<Option
 impl Supervisor {
     fn start_shards(&mut self, cores: &[u32], options: &Options) -> Result<(), String> {
         let driver = options.driver.unwrap_or(self.process.driver);
+        let ring_entries = options.ring_entries.unwrap_or(self.process.ring_entries);
         let mut receivers = Vec::new();
         for id in 0..cores.len() {
             let (sender, receiver) =
@@ -206,6 +209,7 @@ impl Supervisor {
                 id,
                 core,
                 driver,
+                ring_entries,
                 process: Arc::clone(&self.limits),
                 loads: Arc::clone(&loads),
                 mailbox: receiver,

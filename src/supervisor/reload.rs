@@ -166,6 +166,7 @@ impl Supervisor {
         for (key, changed) in [
             ("cores", process.cores != self.process.cores),
             ("driver", process.driver != self.process.driver),
+            ("ring_entries", process.ring_entries != self.process.ring_entries),
             ("accept_steering", process.accept_steering != self.process.accept_steering),
             ("status_file", process.status_file != self.process.status_file),
         ] {

@@ -3,7 +3,7 @@
 //! * [`buffer`]: owned buffers that the kernel fills and drains while an operation is in flight;
 //! * [`cpu`]: the CPU time of a thread;
 //! * [`errno`]: what errors of the system say;
-//! * [`process`]: signals to another process, and what this one may use;
+//! * [`process`]: signals to another process, children that end with their parent, and what this one may use;
 //! * [`ring`]: a shard's runtime, down the ladder of ring flags to epoll, and why it stopped where it did;
 //! * [`socket`]: one TCP socket that is read and written at the same time;
 //! * [`splice`]: bytes from socket to socket through a pipe;

@@ -3,6 +3,8 @@
 
 use std::fs;
 use std::io;
+use std::os::unix::process::CommandExt;
+use std::process::Command;
 
 /// Sends a signal to the process `pid`.
 ///
@@ -13,6 +15,17 @@ pub fn send_signal(pid: u32, signal: i32) -> io::Result<()> {
     let pid = i32::try_from(pid).ok().filter(|pid| *pid > 0).ok_or(io::ErrorKind::InvalidInput)?;
     // SAFETY: a plain system call on two numbers.
     if unsafe { libc::kill(pid, signal) } == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// Has the command's process killed when the thread that starts it ends, however that comes.
+pub fn end_with_parent(command: &mut Command) {
+    // SAFETY: between fork and exec only a plain system call on numbers.
+    unsafe {
+        command.pre_exec(|| match libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) {
+            0 => Ok(()),
+            _ => Err(io::Error::last_os_error()),
+        });
+    }
 }
 
 /// When a process started, in clock ticks since the host's boot (proc(5), field 22 of `/proc/PID/stat`).

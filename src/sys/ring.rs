@@ -10,10 +10,6 @@ use monoio::{IoUringDriver, LegacyDriver, Runtime, RuntimeBuilder};
 
 use crate::config::model::Driver;
 
-/// Submission entries of a shard's ring. A push onto a queue that is full even after a flush panics in monoio, so
-/// the queue is larger than any burst of one scheduling round.
-const RING_ENTRIES: u32 = 4096;
-
 /// The driver and flags a shard runs on.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Rung {
@@ -87,15 +83,15 @@ pub fn reasons(passed_over: &[(Rung, String)]) -> String {
     groups.collect::<Vec<_>>().join("; ")
 }
 
-/// Builds the runtime of the calling thread.
+/// Builds the runtime of the calling thread; a ring gets `ring_entries` submission entries.
 ///
 /// # Errors
 /// With `Driver::IoUring` the last ring's failure, with hints; with epoll its own.
-pub fn build(driver: Driver) -> Result<Built, String> {
+pub fn build(driver: Driver, ring_entries: u32) -> Result<Built, String> {
     let mut passed_over = Vec::new();
     if driver != Driver::Epoll {
         for rung in [Rung::UringDeferTaskrun, Rung::UringCoopTaskrun, Rung::UringPlain] {
-            match build_uring(rung) {
+            match build_uring(rung, ring_entries) {
                 Ok(runtime) => return Ok(Built { runtime, rung, passed_over }),
                 Err(error) => passed_over.push((rung, explain(&error))),
             }
@@ -114,7 +110,7 @@ pub fn build(driver: Driver) -> Result<Built, String> {
     Ok(Built { runtime: ShardRuntime::Epoll(runtime), rung: Rung::Epoll, passed_over })
 }
 
-fn build_uring(rung: Rung) -> io::Result<ShardRuntime> {
+fn build_uring(rung: Rung, ring_entries: u32) -> io::Result<ShardRuntime> {
     let mut ring = io_uring::IoUring::builder();
     match rung {
         Rung::UringDeferTaskrun => {
@@ -126,7 +122,7 @@ fn build_uring(rung: Rung) -> io::Result<ShardRuntime> {
         Rung::UringPlain | Rung::Epoll => {}
     }
     let runtime = RuntimeBuilder::<IoUringDriver>::new()
-        .with_entries(RING_ENTRIES)
+        .with_entries(ring_entries)
         .uring_builder(ring)
         .enable_timer()
         .build()?;
@@ -140,7 +136,9 @@ fn explain(error: &io::Error) -> String {
             "not permitted: a seccomp profile (containers) or the sysctl kernel.io_uring_disabled forbids it"
         }
         Some(libc::ENOSYS) => "the kernel has no io_uring, or a seccomp profile hides it",
-        Some(libc::ENOMEM) => "locked memory is used up: raise `ulimit -l` (LimitMEMLOCK in systemd)",
+        Some(libc::ENOMEM) => {
+            "locked memory is used up: raise `ulimit -l` (LimitMEMLOCK in systemd), or lower ring_entries"
+        }
         Some(libc::EINVAL) => "the kernel does not know these flags",
         Some(libc::EMFILE | libc::ENFILE) => "no file descriptor is left: raise `ulimit -n`",
         _ => return super::errno::text(error),

@@ -15,7 +15,7 @@ use std::time::Duration;
 use clap::{Args, ValueEnum};
 use monoio::io::Canceller;
 use monoio::net::TcpListener;
-use ringgate::config::model::Driver;
+use ringgate::config::model::{Driver, RING_ENTRIES_DEFAULT};
 use ringgate::sys::ring::{self, Rung};
 use ringgate::sys::socket::Socket;
 use signal_hook::consts::{SIGINT, SIGTERM};
@@ -176,7 +176,7 @@ fn serve_thread(
     ready: &Sender<Result<Rung, String>>,
 ) -> Result<(), String> {
     cores::pin(cores, index)?;
-    let mut built = ring::build(Driver::Auto)?;
+    let mut built = ring::build(Driver::Auto, RING_ENTRIES_DEFAULT)?;
     let rung = built.rung;
     built.runtime.block_on(async {
         // epoll needs a non-blocking socket, io_uring of older kernels a blocking one.

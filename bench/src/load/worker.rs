@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Barrier, Mutex, PoisonError};
 use std::time::Duration;
 
+use ringgate::config::model::RING_ENTRIES_DEFAULT;
 use ringgate::sys::ring::{self, Rung};
 use ringgate::sys::socket::Socket;
 
@@ -137,7 +138,8 @@ pub(super) struct Worker {
 /// Runs thread `index`; `None` when the run did not start, for the reasons that `shared` has then.
 pub(crate) fn run(shared: &Arc<Shared>, index: usize) -> Option<Part> {
     let plan = &shared.plan;
-    let built = cores::pin(plan.cores.as_ref(), index).and_then(|()| ring::build(plan.driver));
+    let built =
+        cores::pin(plan.cores.as_ref(), index).and_then(|()| ring::build(plan.driver, RING_ENTRIES_DEFAULT));
     let prepared = built.and_then(|built| Ok((built, Tally::new()?)));
     match prepared {
         Err(reason) => {

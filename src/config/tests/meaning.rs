@@ -46,7 +46,7 @@ fn defaults() {
 /// What is written arrives.
 #[test]
 fn written_values() {
-    let process = "[process]\ncores = \"0-1\"\ndriver = \"epoll\"\nconnections_max = 7\nbuffer_bytes_max = \"64MiB\"\n\
+    let process = "[process]\ncores = \"0-1\"\ndriver = \"epoll\"\nring_entries = 512\nconnections_max = 7\nbuffer_bytes_max = \"64MiB\"\n\
         accept_balance = \"off\"\naccept_steering = \"cpu\"\n";
     let gateway = "[[gateway]]\nname = \"edge\"\ntrusted_proxies = [\"10.1.2.3/8\", \"::1\"]\n\
         limits = { head_bytes_max = 8192 }\ntimeouts = { linger = \"100ms\" }\n\
@@ -62,6 +62,7 @@ fn written_values() {
     let config = config(&[process, gateway, &service, &format!("{SERVICE}{policy}")]);
     assert_eq!(config.process.cores, Cores::List(vec![0, 1]));
     assert_eq!((config.process.driver, config.process.connections_max), (Driver::Epoll, 7));
+    assert_eq!(config.process.ring_entries, 512);
     assert_eq!(config.process.buffer_bytes_max, 64 << 20);
     assert_eq!(config.process.accept_balance, AcceptBalance::Off);
     assert_eq!(config.process.accept_steering, AcceptSteering::Cpu);

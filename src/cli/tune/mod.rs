@@ -1,0 +1,111 @@
+//! `ringgate tune`: measures a handful of layouts of shards on this host and says which setting, if any, is better
+//! than none.
+//!
+//! ```text
+//! args -> layouts (from the host's topology) -> rounds (screen, then confirm) -> measure (children) -> statistics -> report
+//! ```
+
+mod args;
+mod children;
+mod layouts;
+mod measure;
+mod report;
+mod rounds;
+mod statistics;
+
+use std::io::{self, Write as _};
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::thread;
+
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::flag;
+
+pub use args::TuneArgs;
+use children::Stop;
+use measure::Bench;
+use report::Report;
+use rounds::{Entry, Progress};
+
+use super::check::Format;
+use super::output;
+use crate::config::model::{Driver, RING_ENTRIES_DEFAULT};
+use crate::supervisor::topology::Topology;
+use crate::sys::ring::{self, Rung};
+
+/// Exit code of "ended by a signal", as a shell has it for SIGINT.
+const INTERRUPTED: u8 = 130;
+
+/// Runs the command.
+#[must_use]
+pub fn run(args: &TuneArgs) -> ExitCode {
+    match tune(args) {
+        Ok(report) => {
+            print(&match args.format {
+                Format::Json => report.json(),
+                Format::Text => report.text(output::stdout_colour()),
+            });
+            match report.failure() {
+                None => ExitCode::SUCCESS,
+                Some(reason) => {
+                    eprintln!("error: the default could not be measured: {reason}");
+                    ExitCode::FAILURE
+                }
+            }
+        }
+        Err(Stop::Failed(error)) => {
+            eprintln!("error: {error}");
+            ExitCode::FAILURE
+        }
+        Err(Stop::Interrupted) => {
+            eprintln!("interrupted: nothing was decided, nothing is left running");
+            ExitCode::from(INTERRUPTED)
+        }
+    }
+}
+
+fn tune(args: &TuneArgs) -> Result<Report, Stop> {
+    let interrupted = Arc::<AtomicBool>::default();
+    for signal in [SIGINT, SIGTERM] {
+        flag::register(signal, Arc::clone(&interrupted))
+            .map_err(|error| Stop::Failed(format!("no signal handlers: {error}")))?;
+    }
+    let host = Topology::detect();
+    let layouts = layouts::layouts(args, &host, auto_is_uring()).map_err(Stop::Failed)?;
+    let named = args.load_cores.as_ref().map(|list| list.0.as_slice());
+    let places = layouts::load_places(&layouts, &host, named).map_err(Stop::Failed)?;
+    let bench = Bench::new(args, interrupted)?;
+    let mut entries: Vec<Entry> =
+        layouts.into_iter().zip(places).map(|(layout, place)| Entry::new(layout, place)).collect();
+    let plan = report::plan(args, &entries);
+    match args.format {
+        Format::Json => eprint!("{plan}"),
+        Format::Text => print(&plan),
+    }
+    let count = u32::try_from(entries.len()).unwrap_or(u32::MAX);
+    let mut progress = Progress::new(count.saturating_mul(args.rounds), Bench::estimate(args));
+    let harness = rounds::screen(&bench, &mut entries, args.rounds, &mut progress)?;
+    let confirmation = match rounds::candidate(&entries) {
+        None => None,
+        Some(entry) => {
+            let rounds = rounds::confirmation_rounds(args);
+            progress.extend(2 * rounds);
+            Some(rounds::confirm(&bench, &entries, entry, rounds, &mut progress)?)
+        }
+    };
+    Ok(Report::new(entries, confirmation, harness))
+}
+
+/// Which driver `auto` comes to here: asked on a thread of its own, since a ring belongs to its thread.
+fn auto_is_uring() -> bool {
+    let probe =
+        || ring::build(Driver::Auto, RING_ENTRIES_DEFAULT).is_ok_and(|built| built.rung != Rung::Epoll);
+    thread::spawn(probe).join().unwrap_or(false)
+}
+
+/// A reader that closed its end (`| head`) has seen what it wanted; the exit code still tells the result.
+fn print(text: &str) {
+    let mut out = io::stdout().lock();
+    let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+}
