@@ -186,8 +186,8 @@ both_drivers! {
             assert_eq!(warnings, generation as usize - 1, "{key}: {log}");
         }
         // Back to what it was started with.
-        gateway.reload(&single, 4);
-        assert_eq!(gateway.stderr().matches("fixed while the process lives").count(), 2);
+        gateway.reload(&single, 5);
+        assert_eq!(gateway.stderr().matches("fixed while the process lives").count(), 3);
         assert_eq!(gateway.connect().get("a.test", "/").status, 200);
     }
 
