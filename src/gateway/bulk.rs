@@ -60,6 +60,8 @@ pub async fn relay(shard: &Shard, from: End<'_>, to: End<'_>, mut left: u64) -> 
             Step::Ended => return Err(BulkError::Destination),
             Step::WouldWait => wait_writable(&splice, to).await?,
             Step::Moved(_) if taken == 0 && splice.pending() == 0 && left > 0 => wait_readable(from).await?,
+            // The destination may answer to the last bytes at once: who sent them must know that they are gone.
+            Step::Moved(_) if left == 0 && splice.pending() == 0 => break,
             Step::Moved(count) => give_way(shard, to, count).await?,
         }
     }

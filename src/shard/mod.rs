@@ -238,6 +238,11 @@ impl Shard {
                 endpoint.say_due(now_ms);
             });
             self.deadlines.look_after_clients();
+            // Of those that nobody uses at this moment, half go each second.
+            let mut pipes = self.pipes.borrow_mut();
+            let kept = pipes.len() / 2;
+            pipes.truncate(kept);
+            drop(pipes);
             self.peers.next_second();
         }
         if self.process.buffers_exhausted() {

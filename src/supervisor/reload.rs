@@ -281,8 +281,8 @@ impl Supervisor {
     /// was at the start: a configuration that goes back to it is not to be warned about.
     fn take_process(&mut self, process: Process) {
         self.limits.set(&process);
-        let Process { cores, driver, accept_steering, status_file, .. } = self.process.clone();
-        self.process = Process { cores, driver, accept_steering, status_file, ..process };
+        let Process { cores, driver, ring_entries, accept_steering, status_file, .. } = self.process.clone();
+        self.process = Process { cores, driver, ring_entries, accept_steering, status_file, ..process };
     }
 
     /// Whether a port is, or was a moment ago, one of ours.
