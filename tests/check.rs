@@ -18,7 +18,7 @@ fn stdout(output: &Output) -> String {
 fn valid_file() {
     let output = check(&["configs/edge.toml"]);
     assert_eq!(output.status.code(), Some(0));
-    let expected = "ok: 1 gateway, 1 server, 2 virtual services, 3 routes, 3 clusters, 4 endpoints\n";
+    let expected = "ok: 1 gateway, 1 server, 2 virtual services, 3 routes, 2 services, 4 endpoints\n";
     assert_eq!(stdout(&output), expected);
     assert!(output.stderr.is_empty());
 }

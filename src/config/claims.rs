@@ -18,10 +18,11 @@ pub(super) fn check(drafts: &Drafts, linked: &[Linked], problems: &mut Problems)
     if drafts.damaged {
         return;
     }
-    let served: Vec<Served<'_>> = drafts.gateways.iter().map(Served::of).collect();
+    let served = drafts.gateways.iter().map(|draft| Served::of(draft.hosts.iter().flatten()));
+    let served: Vec<Served<'_>> = served.collect();
     for (draft, linked) in drafts.virtual_services.iter().zip(linked) {
         // A gateway that does not exist was reported; it may well serve the host once its name is mended.
-        if linked.gateways.len() < draft.gateways.len() || linked.gateways.is_empty() {
+        if linked.lost || linked.gateways.is_empty() {
             continue;
         }
         for host in &draft.hosts {
@@ -81,8 +82,8 @@ fn check_twice(gateways: &[GatewayDraft], problems: &mut Problems) {
     }
 }
 
-/// The hosts of one gateway, so that one look-up costs the labels of a name and not the number of hosts.
-struct Served<'d> {
+/// The hosts of one gateway, or of the virtual services behind it, so that one look-up costs the labels of a name and not the number of hosts.
+pub(super) struct Served<'d> {
     any: bool,
     exact: HashSet<&'d str>,
     suffixes: HashSet<&'d str>,
@@ -91,10 +92,10 @@ struct Served<'d> {
 }
 
 impl<'d> Served<'d> {
-    fn of(draft: &'d GatewayDraft) -> Self {
+    pub(super) fn of(hosts: impl Iterator<Item = &'d HostAt>) -> Self {
         let mut served =
             Self { any: false, exact: HashSet::new(), suffixes: HashSet::new(), tails: HashSet::new() };
-        for host in draft.hosts.iter().flatten() {
+        for host in hosts {
             match &host.value {
                 HostPattern::Any => served.any = true,
                 HostPattern::Exact(name) => {
@@ -110,8 +111,8 @@ impl<'d> Served<'d> {
         served
     }
 
-    /// Whether any name matches both a host of the gateway and `host`.
-    fn meets(&self, host: &HostPattern) -> bool {
+    /// Whether any name matches both one of the hosts and `host`.
+    pub(super) fn meets(&self, host: &HostPattern) -> bool {
         match host {
             _ if self.any => true,
             HostPattern::Any => !self.exact.is_empty() || !self.suffixes.is_empty(),

@@ -178,6 +178,19 @@ impl Problems {
         }
     }
 
+    /// Takes back the errors listed since there were `before` that lie in one of the `lost` ranges of their file, except
+    /// those that the parser itself gave.
+    pub(super) fn forget(&mut self, before: usize, lost: &[Range<usize>]) {
+        const OF_PARSER: [&str; 3] = ["syntax", "duplicate-key", "misplaced-table"];
+        let mut index = 0;
+        self.errors.retain(|problem| {
+            index += 1;
+            let start = problem.place.start as usize;
+            let follows = lost.iter().any(|range| range.contains(&start));
+            index <= before || OF_PARSER.contains(&problem.code) || !follows
+        });
+    }
+
     /// The number of errors so far, those not listed included.
     pub(super) fn errors(&self) -> usize {
         self.errors.len() + self.errors_dropped
@@ -189,6 +202,15 @@ impl Problems {
         name: &str,
         candidates: impl Iterator<Item = &'c str>,
     ) -> Option<String> {
+        self.nearest(name, candidates).map(|candidate| format!("did you mean `{}`?", visible(candidate)))
+    }
+
+    /// The candidate nearest to a misspelt name, if any is near enough.
+    pub(super) fn nearest<'c>(
+        &mut self,
+        name: &str,
+        candidates: impl Iterator<Item = &'c str>,
+    ) -> Option<&'c str> {
         let name = name.get(..64).unwrap_or(name).to_lowercase();
         // A third of the letters wrong is the most that still reads as a slip.
         let distance_max = (name.chars().count() / 3).max(1);
@@ -206,7 +228,7 @@ impl Problems {
                 best = Some((distance, candidate));
             }
         }
-        best.map(|(_, candidate)| format!("did you mean `{}`?", visible(candidate)))
+        best.map(|(_, candidate)| candidate)
     }
 
     /// The diagnostics in the order of file and position.

@@ -49,6 +49,8 @@ pub(super) struct VirtualServiceDraft {
     pub(super) place: Place,
     pub(super) hosts: Vec<HostAt>,
     pub(super) gateways: Vec<At<Arc<str>>>,
+    /// Its hosts or gateways hold an error: there may be more of them.
+    pub(super) broken: bool,
     /// One for each rule of `virtual_service.http`.
     pub(super) rules: Vec<RuleDraft>,
 }
@@ -58,6 +60,8 @@ pub(super) struct VirtualServiceDraft {
 pub(super) struct RuleDraft {
     pub(super) place: Place,
     pub(super) destinations: Vec<DestinationDraft>,
+    /// There are destinations that could not be read.
+    pub(super) lost: bool,
     /// Its conditions hold an error: what it would match is not known.
     pub(super) broken: bool,
 }

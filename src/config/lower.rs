@@ -2,9 +2,9 @@
 //!
 //! Called by `config::load` after every file was lowered. Checks unique names, resolves gateways, services
 //! and subsets, makes the clusters that routes use, and calls `claims` (hosts against servers) and `reach`
-//! (rules that nothing reaches).
+//! (rules that nothing reaches) and `unused` (services and servers that nothing reaches).
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use crate::config::diagnostic::{Problem, Problems};
@@ -12,7 +12,7 @@ use crate::config::drafts::{DestinationDraft, Drafts, ServiceDraft, SubsetDraft,
 use crate::config::model::{Cluster, Config, Destination, Process, VirtualService};
 use crate::config::source::Place;
 use crate::config::tree::At;
-use crate::config::{claims, reach};
+use crate::config::{claims, reach, unused};
 
 /// Checks the drafts against each other. The result is to be used only when no error was recorded.
 pub(super) fn lower(drafts: Drafts, problems: &mut Problems) -> Config {
@@ -25,25 +25,35 @@ pub(super) fn lower(drafts: Drafts, problems: &mut Problems) -> Config {
     let services = drafts.services.iter().map(|draft| (&draft.name, draft.place));
     let services = Names::of(services, "service", drafts.damaged, problems);
 
-    let mut clusters =
-        Clusters { services: &drafts.services, names: services, made: HashMap::new(), list: Vec::new() };
+    let mut clusters = Clusters {
+        services: &drafts.services,
+        names: services,
+        used: HashSet::new(),
+        lost: drafts.damaged,
+        made: HashMap::new(),
+        list: Vec::new(),
+    };
     let mut linked = Vec::with_capacity(drafts.virtual_services.len());
     for draft in &drafts.virtual_services {
-        linked.push(Linked {
-            gateways: link_gateways(draft, &gateways, problems),
-            destinations: clusters.link(draft, problems),
-        });
+        let (gateways, lost) = link_gateways(draft, &gateways, problems);
+        linked.push(Linked { gateways, lost, destinations: clusters.link(draft, problems) });
+    }
+    if !clusters.lost {
+        unused::services(&drafts.services, &clusters.used, problems);
     }
     warn_of_empty_subsets(&clusters, problems);
     drop(gateways);
     let clusters = clusters.list;
 
     claims::check(&drafts, &linked, problems);
+    unused::servers(&drafts, &linked, problems);
     reach::check(&drafts.virtual_services, &linked, drafts.gateways.len(), problems);
 
     let virtual_services = drafts.virtual_services.into_iter().zip(linked);
     Config {
         process,
+        services: drafts.services.len(),
+        endpoints: drafts.services.iter().map(|service| service.endpoints.len()).sum(),
         gateways: drafts.gateways.into_iter().map(|draft| draft.gateway).collect(),
         virtual_services: virtual_services.map(|(draft, linked)| linked.complete(draft)).collect(),
         clusters,
@@ -54,6 +64,8 @@ pub(super) fn lower(drafts: Drafts, problems: &mut Problems) -> Config {
 pub(super) struct Linked {
     /// Indexes of gateways, each once.
     pub(super) gateways: Vec<usize>,
+    /// Some gateway was not found.
+    pub(super) lost: bool,
     destinations: Vec<Vec<Destination>>,
 }
 
@@ -133,11 +145,20 @@ struct Kind {
 const GATEWAY: Kind = Kind { word: "gateway", code: "unknown-gateway" };
 const SERVICE: Kind = Kind { word: "service", code: "unknown-service" };
 
-fn link_gateways(draft: &VirtualServiceDraft, gateways: &Names<'_>, problems: &mut Problems) -> Vec<usize> {
+/// The gateways of a virtual service, and whether there is one that was not found.
+fn link_gateways(
+    draft: &VirtualServiceDraft,
+    gateways: &Names<'_>,
+    problems: &mut Problems,
+) -> (Vec<usize>, bool) {
     let mut linked: HashMap<usize, Place> = HashMap::new();
     let mut order = Vec::with_capacity(draft.gateways.len());
+    let mut lost = false;
     for name in &draft.gateways {
-        let Some(gateway) = gateways.find(name, GATEWAY, problems) else { continue };
+        let Some(gateway) = gateways.find(name, GATEWAY, problems) else {
+            lost = true;
+            continue;
+        };
         if let Some(first) = linked.insert(gateway, name.place) {
             let message = format!("gateway `{}` stands twice", name.value);
             problems
@@ -146,7 +167,7 @@ fn link_gateways(draft: &VirtualServiceDraft, gateways: &Names<'_>, problems: &m
             order.push(gateway);
         }
     }
-    order
+    (order, lost)
 }
 
 /// Subsets without endpoints that no route uses; those that a route uses are errors.
@@ -168,6 +189,10 @@ fn warn_of_empty_subsets(clusters: &Clusters<'_>, problems: &mut Problems) {
 struct Clusters<'d> {
     services: &'d [ServiceDraft],
     names: Names<'d>,
+    /// Indexes of services that some route names.
+    used: HashSet<usize>,
+    /// Some destination could not be read or found, so that a service without a route proves nothing.
+    lost: bool,
     /// By service and subset; `None` where the cluster could not be made and that was said.
     made: HashMap<(usize, Option<&'d str>), Option<usize>>,
     list: Vec<Cluster>,
@@ -177,6 +202,7 @@ impl<'d> Clusters<'d> {
     fn link(&mut self, draft: &'d VirtualServiceDraft, problems: &mut Problems) -> Vec<Vec<Destination>> {
         let mut routes = Vec::with_capacity(draft.rules.len());
         for rule in &draft.rules {
+            self.lost |= rule.lost;
             let mut linked = Vec::with_capacity(rule.destinations.len());
             for destination in &rule.destinations {
                 if let Some(cluster) = self.cluster(destination, problems) {
@@ -189,7 +215,11 @@ impl<'d> Clusters<'d> {
     }
 
     fn cluster(&mut self, destination: &'d DestinationDraft, problems: &mut Problems) -> Option<usize> {
-        let index = self.names.find(&destination.host, SERVICE, problems)?;
+        let Some(index) = self.names.find(&destination.host, SERVICE, problems) else {
+            self.lost = true;
+            return None;
+        };
+        self.used.insert(index);
         let service = self.services.get(index)?;
         let subset = match &destination.subset {
             Some(name) => Some(find_subset(service, name, problems)?),

@@ -139,6 +139,10 @@ fn string_match(reader: &mut Reader<'_>, table: &Table<'_>, check: CheckLiteral)
     let forms = ["exact", "prefix", "regex"];
     let written: Vec<&str> = forms.into_iter().filter(|key| table.has(key)).collect();
     let [key] = written.as_slice() else {
+        // A misspelt one was reported.
+        if written.is_empty() && forms.iter().any(|key| table.means(key)) {
+            return None;
+        }
         let message = if written.is_empty() {
             "a match without `exact`, `prefix` or `regex`".to_owned()
         } else {

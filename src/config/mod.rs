@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! load -> source (read, bounded)
-//!      -> file (parse one; lower its tables: process, gateway, virtual_service, service) -> drafts
+//!      -> file (parse one: damage; lower its tables: process, gateway, virtual_service, service) -> drafts
 //!      -> lower (names, clusters; claims, reach) -> Config + Diagnostics (render: text or JSON)
 //! ```
 //!
@@ -11,11 +11,13 @@
 //! network, and only [`load`] touches files.
 
 mod claims;
+mod damage;
 mod diagnostic;
 mod drafts;
 mod file;
 mod gateway;
 mod host;
+mod keys;
 mod lower;
 mod matching;
 pub mod model;
@@ -30,6 +32,7 @@ mod source;
 mod tests;
 mod tree;
 mod units;
+mod unused;
 mod virtual_service;
 
 use std::borrow::Cow;

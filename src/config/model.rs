@@ -20,6 +20,10 @@ pub struct Config {
     pub virtual_services: Vec<VirtualService>,
     /// The clusters that routes name: one per service and subset in use. [`Destination::cluster`] indexes it.
     pub clusters: Vec<Cluster>,
+    /// Number of `[[service]]` tables, used by a route or not.
+    pub services: usize,
+    /// Number of endpoints of all services.
+    pub endpoints: usize,
 }
 
 /// Where an entry was written.

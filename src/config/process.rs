@@ -147,6 +147,12 @@ fn parse_list(text: &str, what: &str) -> Result<Vec<u32>, String> {
     let mut seen = HashSet::new();
     for part in text.split(',') {
         let (first, last) = part.split_once('-').unwrap_or((part, part));
+        match (first, last) {
+            ("", "") if part.is_empty() => return Err(format!("the number of a {what} is missing")),
+            ("", _) => return Err(format!("`{}` has no beginning", visible(part))),
+            (_, "") => return Err(format!("`{}` has no end", visible(part))),
+            _ => {}
+        }
         let number = |text| parse_number(text, &format!("a {what}"));
         let (first, last) = (number(first)?, number(last)?);
         if first > last {
@@ -191,13 +197,16 @@ mod tests {
             assert!(parse_cores(text).is_err(), "{text:?}");
         }
         for (text, part) in [
-            ("numa:", "`` is not a NUMA node"),
+            ("numa:", "number of a NUMA node is missing"),
             ("numa:x", "`x` is not a NUMA node"),
             ("numa:0,0", "NUMA node 0 is named twice"),
             ("numa:2-1", "backwards"),
             ("numa:1024", "NUMA nodes are counted from 0 to 1023"),
             ("numa:all", "`all` is not a NUMA node"),
-            ("numa:0,", "`` is not a NUMA node"),
+            ("numa:0,", "number of a NUMA node is missing"),
+            ("numa:1-", "`1-` has no end"),
+            ("1-", "`1-` has no end"),
+            ("-3", "`-3` has no beginning"),
             ("numa", "`numa` is not a number of cores"),
             ("NUMA:0", "is not a number of cores"),
         ] {

@@ -91,7 +91,7 @@ pub struct Summary {
     pub servers: usize,
     pub virtual_services: usize,
     pub routes: usize,
-    pub clusters: usize,
+    pub services: usize,
     pub endpoints: usize,
 }
 
@@ -104,8 +104,8 @@ impl Summary {
             servers: config.gateways.iter().map(|gateway| gateway.servers.len()).sum(),
             virtual_services: config.virtual_services.len(),
             routes: config.virtual_services.iter().map(|service| service.http.len()).sum(),
-            clusters: config.clusters.len(),
-            endpoints: config.clusters.iter().map(|cluster| cluster.endpoints.len()).sum(),
+            services: config.services,
+            endpoints: config.endpoints,
         }
     }
 }
@@ -124,7 +124,7 @@ pub fn summary_line(config: Option<&Config>, diagnostics: &[Diagnostic]) -> Stri
         plural(summary.servers, "server"),
         plural(summary.virtual_services, "virtual service"),
         plural(summary.routes, "route"),
-        plural(summary.clusters, "cluster"),
+        plural(summary.services, "service"),
         plural(summary.endpoints, "endpoint"),
     );
     if warnings > 0 {

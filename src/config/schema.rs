@@ -12,7 +12,8 @@ pub(super) struct Schema {
     pub(super) later: &'static [&'static str],
     /// The table whose keys slip into this one when they are written below its header.
     pub(super) parent: Option<&'static Self>,
-    /// Other names that people look for here, and what to write instead.
+    /// Other names, and words as values, that people look for here, and what to write instead. Also what to do meanwhile
+    /// without those of `later`.
     pub(super) elsewhere: &'static [(&'static str, &'static str)],
     /// How such a table is written inline, for those that are often written as a mere string.
     pub(super) example: Option<&'static str>,
@@ -29,6 +30,11 @@ impl Schema {
 
     const fn elsewhere(self, elsewhere: &'static [(&'static str, &'static str)]) -> Self {
         Self { elsewhere, ..self }
+    }
+
+    /// What to write instead of a name or word.
+    pub(super) fn instead(&self, name: &str) -> Option<&'static str> {
+        self.elsewhere.iter().find(|(other, _)| *other == name).map(|(_, instead)| *instead)
     }
 
     const fn example(self, example: &'static str) -> Self {
@@ -72,7 +78,27 @@ pub(super) static PROCESS: Schema = Schema::new(
     ("workers", "write `cores`"),
     ("worker_processes", "write `cores`"),
     ("threads", "write `cores`"),
+    ("nbthread", "write `cores`"),
+    ("concurrency", "write `cores`"),
+    ("cpu_map", "write `cores`"),
+    ("worker_connections", "write `connections_max`"),
+    ("max_connections", "write `connections_max`"),
+    ("maxconn", "write `connections_max`"),
+    ("pid", "write `status_file`: the process's id stands in it"),
+    ("pid_file", "write `status_file`: the process's id stands in it"),
+    ("pidfile", "write `status_file`: the process's id stands in it"),
+    ("log", "set RUST_LOG: `RUST_LOG=debug ringgate run ..`"),
+    ("log_level", "set RUST_LOG: `RUST_LOG=debug ringgate run ..`"),
+    ("error_log", "set RUST_LOG: `RUST_LOG=debug ringgate run ..`; logs go to stderr"),
+    ("daemon", "leave it out: ringgate stays in the foreground, systemd keeps it running"),
+    ("worker_shutdown_timeout", "write `drain_timeout`"),
+    ("hard_stop_after", "write `drain_timeout`"),
+    ("admin", "remove the key; meanwhile SIGUSR1 prints counters as JSON"),
+    ("metrics", "remove the key; meanwhile SIGUSR1 prints counters as JSON"),
 ]);
+
+/// What to do without TLS.
+const NO_TLS: &str = "TLS is not built yet: end it in front of ringgate";
 
 pub(super) static GATEWAY: Schema = Schema::new(
     "[[gateway]]",
@@ -84,6 +110,7 @@ pub(super) static GATEWAY: Schema = Schema::new(
     ("servers", "write each server as a [[gateway.server]] table"),
     ("hosts", "hosts belong to a [[gateway.server]] table"),
     ("port", "the port belongs to a [[gateway.server]] table"),
+    ("tls", NO_TLS),
 ]);
 
 pub(super) static LIMITS: Schema = Schema::new(
@@ -96,7 +123,20 @@ pub(super) static TIMEOUTS: Schema = Schema::new(
     "`timeouts` of a gateway",
     &["header", "body_gap", "write_gap", "keep_alive", "tunnel_idle", "linger"],
     &["handshake", "connection_max", "request"],
-);
+)
+.elsewhere(&[
+    ("client_header_timeout", "write `header`"),
+    ("http_request", "write `header`"),
+    ("client_body_timeout", "write `body_gap`"),
+    ("send_timeout", "write `write_gap`"),
+    ("client", "write `body_gap` and `write_gap`"),
+    ("idle", "write `keep_alive`"),
+    ("keepalive_timeout", "write `keep_alive`"),
+    ("http_keep_alive", "write `keep_alive`"),
+    ("tunnel", "write `tunnel_idle`"),
+    ("connect", "write `connection_pool.tcp.connect_timeout` in the service's `traffic_policy`"),
+    ("server", "write `connection_pool.http.first_byte_timeout` in the service's `traffic_policy`"),
+]);
 
 pub(super) static PATH: Schema =
     Schema::new("`path` of a gateway", &["escaped_slashes", "backslashes", "merge_slashes"], &[]);
@@ -106,13 +146,28 @@ pub(super) static SERVER: Schema = Schema::new(
     &["port", "bind", "freebind", "protocol", "hosts"],
     &["tls", "proxy_protocol", "http2", "alpn", "backlog", "connections_max", "default_endpoint"],
 )
-.below(&GATEWAY);
+.below(&GATEWAY)
+.elsewhere(&[
+    ("tls", NO_TLS),
+    ("HTTPS", NO_TLS),
+    ("TLS", NO_TLS),
+    ("listen", "write `port`, and `bind` for one address"),
+    ("address", "write `bind`"),
+    ("server_name", "write `hosts`"),
+]);
 
 pub(super) static VIRTUAL_SERVICE: Schema = Schema::new(
     "[[virtual_service]]",
     &["name", "hosts", "gateways", "http"],
     &["tls", "tcp", "export_to", "rate_limit"],
-);
+)
+.elsewhere(&[
+    ("server_name", "write `hosts`"),
+    ("domains", "write `hosts`"),
+    ("routes", "write [[virtual_service.http]]"),
+    ("route", "write it below a [[virtual_service.http]]"),
+    ("match", "write it below a [[virtual_service.http]]"),
+]);
 
 pub(super) static HTTP: Schema = Schema::new(
     "[[virtual_service.http]]",
@@ -136,6 +191,12 @@ pub(super) static HTTP: Schema = Schema::new(
 .below(&VIRTUAL_SERVICE)
 .elsewhere(&[
     ("destination", "a destination stands in a route: `route = [{ destination = { host = \"..\" } }]`"),
+    ("proxy_pass", "write `route = [{ destination = { host = \"..\" } }]`"),
+    ("cluster", "write `route = [{ destination = { host = \"..\" } }]`"),
+    (
+        "timeout",
+        "nearest is `first_byte_timeout` in the `connection_pool.http` of the service's `traffic_policy`",
+    ),
     ("uri", "conditions stand in `match = [{ uri = { prefix = \"/\" } }]`"),
 ]);
 
@@ -178,14 +239,25 @@ pub(super) static SERVICE: Schema = Schema::new(
     "[[service]]",
     &["name", "endpoints", "subsets", "traffic_policy"],
     &["hosts", "location", "resolution", "ports", "addresses", "health_check", "proxy_protocol", "protocol"],
-);
+)
+.elsewhere(&[
+    ("load_balancer", "write it below [service.traffic_policy]"),
+    ("connection_pool", "write it below [service.traffic_policy]"),
+    ("connect_timeout", "write `connection_pool.tcp.connect_timeout` below [service.traffic_policy]"),
+    ("timeout", "write `connection_pool.http.first_byte_timeout` below [service.traffic_policy]"),
+]);
 
 pub(super) static ENDPOINT: Schema = Schema::new(
     "an endpoint",
     &["address", "weight", "labels"],
     &["locality", "network", "priority", "backup", "health_check", "ports"],
 )
-.example("`{ address = \"10.0.0.1:8080\" }`");
+.example("`{ address = \"10.0.0.1:8080\" }`")
+.elsewhere(&[
+    ("ip", "write both in one: `address = \"10.0.0.1:8080\"`"),
+    ("host", "write both in one: `address = \"10.0.0.1:8080\"`"),
+    ("port", "write both in one: `address = \"10.0.0.1:8080\"`"),
+]);
 
 pub(super) static SUBSET: Schema = Schema::new("a subset", &["name", "labels"], &["traffic_policy"]);
 

@@ -12,6 +12,7 @@ use toml::Spanned;
 use toml::de::{DeArray, DeTable, DeValue};
 
 use crate::config::diagnostic::{Problem, Problems, visible};
+use crate::config::keys::{one_of, strange_key};
 use crate::config::matching::Patterns;
 use crate::config::model::Origin;
 use crate::config::schema::Schema;
@@ -31,6 +32,8 @@ pub(super) struct Table<'t> {
     pub(super) entries: &'t DeTable<'t>,
     pub(super) schema: &'static Schema,
     pub(super) span: Range<usize>,
+    /// Keys that misspelt ones stand for: they are not missing too.
+    meant: Vec<&'static str>,
 }
 
 impl<'t> Table<'t> {
@@ -41,6 +44,11 @@ impl<'t> Table<'t> {
     /// Whether the key was written at all.
     pub(super) fn has(&self, key: &str) -> bool {
         self.entries.contains_key(key)
+    }
+
+    /// Whether a misspelt key, which was reported, stands for this one.
+    pub(super) fn means(&self, key: &str) -> bool {
+        self.meant.contains(&key)
     }
 }
 
@@ -89,52 +97,17 @@ impl<'r> Reader<'r> {
         span: Range<usize>,
         schema: &'static Schema,
     ) -> Table<'t> {
+        let mut meant = Vec::new();
         for key in entries.keys() {
             let name: &str = key.get_ref();
             if !schema.keys.contains(&name) {
-                let problem = self.strange_key(name, self.place(&key.span()), schema);
+                let place = self.place(&key.span());
+                let (problem, key) = strange_key(name, place, schema, self.problems);
                 self.push(problem);
+                meant.extend(key);
             }
         }
-        Table { entries, schema, span }
-    }
-
-    /// What to say of a key that the schema does not have.
-    fn strange_key(&mut self, name: &str, place: Place, schema: &Schema) -> Problem {
-        let shown = visible(name);
-        let title = schema.title;
-        if let Some(parent) = schema.parent
-            && parent.keys.contains(&name)
-        {
-            let owner = parent.title;
-            return Problem::error(
-                "misplaced-key",
-                place,
-                format!("`{shown}` belongs to {owner}, not to {title}"),
-            )
-            .expected(format!("the own keys of {owner} before the first header of a table inside it"))
-            .hint(format!("TOML gives a key to the last header above it: move `{shown}` up, above {title}"));
-        }
-        let parent_later = schema.parent.map_or([].as_slice(), |parent| parent.later);
-        if schema.later.contains(&name) || parent_later.contains(&name) {
-            return Problem::error(
-                "not-supported",
-                place,
-                format!("`{shown}` in {title} is not yet supported"),
-            )
-            .hint("remove the key: ringgate does not ignore what it cannot do");
-        }
-        let problem = Problem::error("unknown-key", place, format!("unknown key `{shown}` in {title}"))
-            .expected(one_of(schema.keys));
-        if let Some((_, instead)) = schema.elsewhere.iter().find(|(key, _)| *key == name) {
-            return problem.hint(*instead);
-        }
-        let snake = snake_case(name);
-        if schema.keys.contains(&snake.as_str()) || schema.later.contains(&snake.as_str()) {
-            return problem.hint(format!("Istio's names are written in snake_case: `{snake}`"));
-        }
-        let hint = self.problems.did_you_mean(&snake, schema.keys.iter().copied());
-        problem.hint_if(hint)
+        Table { entries, schema, span, meant }
     }
 
     /// The table under a key, when it is there and a table.
@@ -344,7 +317,8 @@ impl<'r> Reader<'r> {
                 Ok(bytes) => Some(bytes),
                 Err(reason) => {
                     let message = format!("`{key}` is no byte count: {reason}");
-                    self.push(Problem::error("bad-bytes", place, message).expected(units::BYTES_FORM));
+                    let problem = Problem::error("bad-bytes", place, message).expected(units::BYTES_FORM);
+                    self.push(problem.hint_if(units::bytes_meant(text)));
                     return None;
                 }
             },
@@ -376,7 +350,8 @@ impl<'r> Reader<'r> {
         let shown = visible(text.value);
         let problem = if later.contains(&text.value) {
             let message = format!("`{key} = \"{shown}\"` is not yet supported");
-            Problem::error("not-supported", text.place, message).expected(expected)
+            let hint = table.schema.instead(text.value).map(str::to_owned);
+            Problem::error("not-supported", text.place, message).expected(expected).hint_if(hint)
         } else {
             let message = format!("`{shown}` is not a value of `{key}`");
             let hint = self.problems.did_you_mean(text.value, names.iter().copied());
@@ -386,10 +361,10 @@ impl<'r> Reader<'r> {
         None
     }
 
-    /// Reports a key that must be there, unless a syntax error may have taken it away or it is there but
-    /// wrong.
+    /// Reports a key that must be there, unless a syntax error may have taken it away, or it is there but
+    /// wrong or misspelt.
     pub(super) fn missing(&mut self, table: &Table<'_>, key: &str, example: &str) {
-        if self.damaged || table.has(key) {
+        if self.damaged || table.has(key) || table.means(key) {
             return;
         }
         let message = format!("{} has no `{key}`", table.schema.title);
@@ -444,23 +419,4 @@ fn kind_of(value: &DeValue<'_>) -> &'static str {
         DeValue::Array(_) => "an array",
         DeValue::Table(_) => "a table",
     }
-}
-
-/// "one of `a`, `b`", or only the name when there is one.
-fn one_of(names: &[&str]) -> String {
-    let list: Vec<String> = names.iter().map(|name| format!("`{name}`")).collect();
-    let list = list.join(", ");
-    if names.len() > 1 { format!("one of {list}") } else { list }
-}
-
-/// `connectTimeout` and `connect-timeout` as `connect_timeout`.
-fn snake_case(name: &str) -> String {
-    let mut snake = String::with_capacity(name.len() + 4);
-    for c in name.chars().take(64) {
-        if c.is_ascii_uppercase() && !snake.is_empty() && !snake.ends_with('_') {
-            snake.push('_');
-        }
-        snake.push(if c == '-' { '_' } else { c.to_ascii_lowercase() });
-    }
-    snake
 }

@@ -96,6 +96,19 @@ pub(super) fn bytes(text: &str) -> Result<u64, String> {
     number.ok_or_else(|| "the byte count is too large".to_owned())
 }
 
+/// What a byte count with another's unit (`1G`, `512mb`) most likely means, as a hint.
+pub(super) fn bytes_meant(text: &str) -> Option<String> {
+    let (number, unit) = split_at(text.trim(), |byte| byte.is_ascii_digit());
+    let unit = unit.trim_start().to_ascii_lowercase();
+    let known = BYTE_UNITS.iter().map(|(name, _)| *name).filter(|name| name.ends_with("iB"));
+    let mut forms = known.map(|name| (name, name.to_ascii_lowercase()));
+    let (name, _) = forms.find(|(_, form)| {
+        let letter = form.get(..1).unwrap_or_default();
+        unit == *form || unit == letter || unit == format!("{letter}b") || unit == format!("{letter}i")
+    })?;
+    (!number.is_empty()).then(|| format!("write `\"{number}{name}\"`"))
+}
+
 /// Writes a byte count with the largest binary unit that divides it.
 pub(super) fn show_bytes(bytes: u64) -> String {
     for (unit, shift) in [("TiB", 40), ("GiB", 30), ("MiB", 20), ("KiB", 10)] {
@@ -167,6 +180,16 @@ mod tests {
         assert_eq!(show_bytes(1000), "1000");
         for text in ["", "MiB", "1mib", "1 XB", "-1", "99999999999TiB", "1\u{e9}"] {
             assert!(bytes(text).is_err(), "{text:?}");
+        }
+        let meant = |text, meant: &str| {
+            assert_eq!(bytes_meant(text), Some(format!("write `\"{meant}\"`")), "{text}");
+        };
+        meant("1G", "1GiB");
+        meant("512 mb", "512MiB");
+        meant("64k", "64KiB");
+        meant("2gib", "2GiB");
+        for text in ["G", "1 XB", "1", "", "1\u{e9}"] {
+            assert_eq!(bytes_meant(text), None, "{text:?}");
         }
     }
 }

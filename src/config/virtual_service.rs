@@ -23,6 +23,7 @@ const WEIGHT_MAX: u32 = 1_000_000;
 /// Lowers one virtual service.
 pub(super) fn lower(reader: &mut Reader<'_>, table: &Table<'_>) -> VirtualServiceDraft {
     let name = name(reader, table);
+    let errors_before = reader.problems.errors();
     let hosts = read_hosts(reader, table, "`hosts = [\"www.example.com\"]`");
     let mut gateways = Vec::new();
     for text in reader.strings(table, "gateways", GATEWAYS_MAX) {
@@ -35,6 +36,7 @@ pub(super) fn lower(reader: &mut Reader<'_>, table: &Table<'_>) -> VirtualServic
         }
     }
     reader.missing_or_empty(table, "gateways", "`gateways = [\"..\"]`, the gateways that serve the hosts");
+    let broken = reader.problems.errors() > errors_before;
     let mut http = Vec::new();
     let mut rules = Vec::new();
     for rule in reader.tables(table, "http", &schema::HTTP, RULES_MAX) {
@@ -42,7 +44,13 @@ pub(super) fn lower(reader: &mut Reader<'_>, table: &Table<'_>) -> VirtualServic
         http.push(route);
         rules.push(draft);
     }
-    reader.missing_or_empty(table, "http", "at least one [[virtual_service.http]] below the virtual service");
+    if !table.has("tls") && !table.has("tcp") {
+        reader.missing_or_empty(
+            table,
+            "http",
+            "at least one [[virtual_service.http]] below the virtual service",
+        );
+    }
     VirtualServiceDraft {
         place: name.as_ref().map_or_else(|| reader.place(&table.span), |name| name.place),
         virtual_service: VirtualService {
@@ -54,6 +62,7 @@ pub(super) fn lower(reader: &mut Reader<'_>, table: &Table<'_>) -> VirtualServic
         },
         hosts,
         gateways,
+        broken,
         rules,
     }
 }
@@ -63,16 +72,20 @@ fn lower_http(reader: &mut Reader<'_>, table: &Table<'_>) -> (HttpRoute, RuleDra
     let errors_before = reader.problems.errors();
     let matches = reader.tables(table, "match", &schema::MATCH, MATCHES_MAX);
     let matches = matches.iter().map(|block| matching::lower(reader, block)).collect();
-    let broken = reader.problems.errors() > errors_before;
+    let broken = reader.problems.errors() > errors_before || table.means("match");
     let forms = [("NORMALIZED", ForwardPath::Normalized), ("ORIGINAL", ForwardPath::Original)];
     let forward_path = reader.word(table, "forward_path", &forms, &[]).unwrap_or_default();
-    let destinations = destinations(reader, table);
+    let (destinations, lost) = destinations(reader, table);
     let origin = reader.origin(&table.span);
-    let draft = RuleDraft { place: reader.place(&table.span), destinations, broken };
+    let draft = RuleDraft { place: reader.place(&table.span), destinations, lost, broken };
     (HttpRoute { name, matches, route: Vec::new(), forward_path, origin }, draft)
 }
 
-fn destinations(reader: &mut Reader<'_>, table: &Table<'_>) -> Vec<DestinationDraft> {
+/// What a rule may do instead of routing; none of it is built yet, which was said.
+const INSTEAD_OF_ROUTE: [&str; 3] = ["redirect", "direct_response", "delegate"];
+
+/// The destinations of a rule, and whether there are others that could not be read.
+fn destinations(reader: &mut Reader<'_>, table: &Table<'_>) -> (Vec<DestinationDraft>, bool) {
     let example = "`route = [{ destination = { host = \"..\" } }]`";
     let entries = reader.tables(table, "route", &schema::ROUTE, DESTINATIONS_MAX);
     let alone = entries.len() == 1;
@@ -86,13 +99,16 @@ fn destinations(reader: &mut Reader<'_>, table: &Table<'_>) -> Vec<DestinationDr
             destinations.push(destination);
         }
     }
-    reader.missing_or_empty(table, "route", example);
+    if !INSTEAD_OF_ROUTE.iter().any(|key| table.has(key)) {
+        reader.missing_or_empty(table, "route", example);
+    }
     if sum == Some(0) && !entries.is_empty() {
         let place = route_place(reader, table);
         let problem = Problem::error("bad-weight", place, "the weights of the route sum to 0");
         reader.push(problem.expected("at least one destination with a positive `weight`"));
     }
-    destinations
+    let lost = entries.is_empty() || destinations.len() < entries.len();
+    (destinations, lost)
 }
 
 /// Istio: a lone destination without a weight takes everything. Of several, each needs its own.

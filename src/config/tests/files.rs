@@ -81,7 +81,13 @@ fn loads_a_directory() {
         .iter()
         .map(|diagnostic| (diagnostic.code, diagnostic.location.file.file_name().unwrap().to_owned()))
         .collect();
-    let expected = [("no-gateway", "10-a.toml"), ("empty-list", "10-a.toml"), ("empty-list", "20-b.toml")];
+    let expected = [
+        ("no-gateway", "10-a.toml"),
+        ("empty-list", "10-a.toml"),
+        ("empty-list", "20-b.toml"),
+        ("unused-service", "10-a.toml"),
+        ("unused-service", "20-b.toml"),
+    ];
     let mut expected: Vec<_> = expected.map(|(code, name)| (code, name.into())).to_vec();
     expected.sort();
     let mut places = places;

@@ -126,7 +126,10 @@ fn makes_the_clusters_in_use() {
         to("v1"),
         to("v2")
     );
-    let config = config(&[GATEWAY, service, &virtual_service("web", "*", &rules)]);
+    let loaded = load(&[GATEWAY, service, &virtual_service("web", "*", &rules)]);
+    assert_eq!(codes(&loaded), ["~9:unused-service"]);
+    let config = loaded.config.unwrap();
+    assert_eq!((config.services, config.endpoints), (2, 3));
     let clusters: Vec<_> =
         config.clusters.iter().map(|cluster| (cluster.name.as_ref(), cluster.endpoints.len())).collect();
     assert_eq!(clusters, [("web|v2", 1), ("web|both", 2), ("web|v1", 1)]);
@@ -143,7 +146,7 @@ fn clashes_across_files() {
     let mut clashes = Vec::new();
     for diagnostic in &loaded.diagnostics {
         let file = |path: &std::path::Path| path.display().to_string();
-        let related = diagnostic.related.first().unwrap();
+        let Some(related) = diagnostic.related.first() else { continue };
         clashes.push((diagnostic.code, file(&diagnostic.location.file), file(&related.location.file)));
     }
     let expected = [
@@ -164,11 +167,14 @@ fn hosts_clash_only_on_one_address() {
         )
     };
     let gateway = |servers: &[String]| format!("[[gateway]]\nname = \"edge\"\n{}", servers.concat());
-    config(&[&gateway(&[server(0, "[::]"), server(0, "[::]")])]);
-    config(&[&gateway(&[server(80, "[::]"), server(80, "0.0.0.0"), server(80, "::1"), server(81, "::")])]);
-    let loaded = load(&[&gateway(&[server(80, "[::]"), server(80, "::")])]);
+    let web = virtual_service("web", "*", &rule(""));
+    let rest = [SERVICE, web.as_str()].concat();
+    config(&[&gateway(&[server(0, "[::]"), server(0, "[::]")]), &rest]);
+    let servers = [server(80, "[::]"), server(80, "0.0.0.0"), server(80, "::1"), server(81, "::")];
+    config(&[&gateway(&servers), &rest]);
+    let loaded = load(&[&gateway(&[server(80, "[::]"), server(80, "::")]), &rest]);
     assert_eq!(codes(&loaded), ["12:duplicate-host"]);
-    let loaded = load(&[&gateway(&[server(0, "[::]").replace("[\"a\"]", "[\"a\", \"A.\"]")])]);
+    let loaded = load(&[&gateway(&[server(0, "[::]").replace("[\"a\"]", "[\"a\", \"A.\"]")]), &rest]);
     assert_eq!(codes(&loaded), ["7:duplicate-host"]);
 }
 
@@ -190,7 +196,7 @@ fn finds_unserved_hosts() {
     for (server, host, served) in cases {
         let gateway = GATEWAY.replace("[\"*\"]", &format!("[\"{server}\"]"));
         let loaded = load(&[&gateway, SERVICE, &virtual_service("web", host, &rule(""))]);
-        let expected: &[&str] = if served { &[] } else { &["~3:unserved-host"] };
+        let expected: &[&str] = if served { &[] } else { &["~3:unreached-server", "~3:unserved-host"] };
         assert_eq!(codes(&loaded), expected, "{server} {host}");
         assert!(loaded.config.is_some());
     }
@@ -245,12 +251,46 @@ fn finds_rules_that_another_virtual_service_hides() {
     config(&[GATEWAY, &other, SERVICE, &all, &later.replace("[\"edge\"]", "[\"other\"]")]);
 }
 
+/// What is unused is said only where every name that could lead there is known.
+#[test]
+fn finds_unused_services_and_servers() {
+    let web = virtual_service("web", "a", &rule(""));
+    let other = SERVICE.replace("web", "other");
+    let gateways = GATEWAY.replace("[\"*\"]", "[\"a\"]");
+    let gateways = format!("{gateways}[[gateway.server]]\nport = 81\nprotocol = \"HTTP\"\nhosts = [\"b\"]\n");
+    let spare = GATEWAY.replace("edge", "spare").replace("80", "82");
+    let loaded = load(&[&gateways, &spare, SERVICE, &other, &web]);
+    assert_eq!(codes(&loaded), ["~7:unreached-server", "~2:unused-gateway", "~2:unused-service"]);
+    assert!(loaded.config.is_some());
+    let cases = [
+        (web.replace("\"edge\"", "\"edge\", \"spar\""), "4:unknown-gateway"),
+        (web.replace("\"a\"", "\"a\", \"b:81\""), "3:bad-host"),
+        (web.replace("{ host = \"web\" }", "{ host = \"othr\" }"), "7:unknown-service"),
+    ];
+    for (web, error) in cases {
+        let codes = codes(&load(&[&gateways, &spare, SERVICE, &other, &web]));
+        let unused = codes.iter().filter(|code| code.contains("service") && code.starts_with('~')).count();
+        assert!(codes.iter().any(|code| code == error), "{codes:?}");
+        assert_eq!(unused, usize::from(error != "7:unknown-service"), "{codes:?}");
+        assert_eq!(codes.len(), if error == "7:unknown-service" { 3 } else { 2 }, "{codes:?}");
+    }
+    let misspelt = load(&[&gateways, SERVICE, &web.replace("virtual_service]]", "virtual_servce]]")]);
+    assert_eq!(codes(&misspelt)[0], "1:unknown-key");
+    assert!(codes(&misspelt).iter().all(|code| code.ends_with("-key")), "{:?}", codes(&misspelt));
+}
+
 /// After a syntax error nothing is called missing or unknown that may stand in the lost part.
 #[test]
 fn guesses_nothing_after_syntax_errors() {
     let web = virtual_service("web", "*", &rule(""));
     let loaded = load(&["[[gateway]]\nname\n[[gateway.server]]\n", &web]);
     assert_eq!(codes(&loaded), ["2:syntax"]);
+    // Of the same line nothing else is said; problems elsewhere in the file stand.
+    let loaded = load(&["[[gateway]]\nname =\n[[gateway.server]]\nport = 80\nhots = 1\n", &web]);
+    assert_eq!(codes(&loaded), ["2:syntax", "5:unknown-key"]);
+    // A lost header takes the keys below it along, up to the next header.
+    let loaded = load(&["[process]\n[[service]\nname = \"a\"\nx = 1\n[[gateway]]\ny = 1\n", &web]);
+    assert_eq!(codes(&loaded), ["2:syntax", "6:unknown-key"]);
     let loaded = load(&["[[gateway]]\nname = 1\n", SERVICE, &web]);
     assert_eq!(codes(&loaded), ["1:missing-key", "2:wrong-type"]);
 }
@@ -259,7 +299,7 @@ fn guesses_nothing_after_syntax_errors() {
 #[test]
 fn reports_all_files() {
     let loaded = load(&["a = 1\n", "b = = 1\n", "c = 1\n"]);
-    assert_eq!(codes(&loaded), ["1:unknown-key", "1:unknown-key", "1:syntax", "1:unknown-key"]);
+    assert_eq!(codes(&loaded), ["1:unknown-key", "1:syntax", "1:unknown-key"]);
 }
 
 /// No configuration at all is valid but worth a word.
