@@ -186,7 +186,8 @@ impl Problems {
         self.errors.retain(|problem| {
             index += 1;
             let start = problem.place.start as usize;
-            let follows = lost.iter().any(|range| range.contains(&start));
+            // A missing value stands at the very end of its line.
+            let follows = lost.iter().any(|range| range.start <= start && start <= range.end);
             index <= before || OF_PARSER.contains(&problem.code) || !follows
         });
     }
