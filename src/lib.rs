@@ -23,6 +23,7 @@ pub mod downstream;
 pub mod fuzz;
 pub mod gateway;
 pub mod http1;
+pub mod lines;
 pub mod message;
 pub mod shard;
 pub mod supervisor;

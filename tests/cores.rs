@@ -73,7 +73,7 @@ fn errors() {
     }
     for (cores, part) in [
         ("some", "some"),
-        ("1-", "is not a core"),
+        ("1-", "has no end"),
         ("3-1", "backwards"),
         ("0-1,1", "twice"),
         ("", ""),

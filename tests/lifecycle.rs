@@ -1,11 +1,61 @@
 //! Starting, draining, reloading.
 
+use std::io::{BufRead, BufReader};
 use std::net::TcpStream;
+use std::process::{Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use crate::support::config;
-use crate::support::{Backend, Client, Gate, Gateway};
+use crate::support::gateway::binary;
+use crate::support::tempdir::TempDir;
+use crate::support::{Backend, Client, DEADLINE, Gate, Gateway};
 
 both_drivers! {
+    /// Whoever starts it and stops reading its stdout does not lose control of it.
+    fn a_full_stdout_holds_nothing_up(driver) {
+        let backend = Backend::fixed("ok");
+        let folder = TempDir::new();
+        let file = folder.path().join("edge.toml");
+        std::fs::write(&file, config::single(backend.address(), "", "")).unwrap();
+        let mut child = Command::new(binary())
+            .args(["run", "--cores", "1", "--no-pin", "--driver", driver.name()])
+            .arg(&file)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let mut stdout = BufReader::new(child.stdout.take().unwrap());
+        let mut line = String::new();
+        while !line.starts_with("ready") {
+            line.clear();
+            assert!(stdout.read_line(&mut line).unwrap() > 0, "it ended early");
+        }
+        let kill = |signal: &str| {
+            let id = child.id().to_string();
+            assert!(Command::new("kill").args(["-s", signal, &id]).status().unwrap().success());
+        };
+        // Each prints a kilobyte, a pipe holds 64. Those that arrive together count once: so one after the other.
+        for _ in 0..200 {
+            kill("USR1");
+            thread::sleep(Duration::from_millis(2));
+        }
+        kill("TERM");
+        let started = Instant::now();
+        let status = loop {
+            if let Some(status) = child.try_wait().unwrap() {
+                break status;
+            }
+            if started.elapsed() > DEADLINE {
+                child.kill().unwrap();
+                panic!("still there");
+            }
+            thread::sleep(Duration::from_millis(10));
+        };
+        assert_eq!(status.code(), Some(0));
+        drop(stdout);
+    }
+
     /// Idle, both signals end the process with exit code 0.
     fn signals_end_it(driver) {
         for signal in ["TERM", "INT"] {
@@ -82,7 +132,7 @@ both_drivers! {
         let clients: Vec<_> = (0..4)
             .map(|number| {
                 let stop = stop.clone();
-                std::thread::spawn(move || {
+                thread::spawn(move || {
                     let mut served = 0;
                     let mut kept = Client::connect(address);
                     while !stop.is_open() {

@@ -55,6 +55,17 @@ fn assert_exit(output: &Output, code: i32, text: &str) {
 }
 
 both_drivers! {
+    /// What somebody lays where the file is prepared is neither written to nor waited for.
+    fn a_pipe_beside_the_file(driver) {
+        let backend = Backend::fixed("ok");
+        let reported = Reported::start(driver, &config::single(backend.address(), "", ""), "");
+        let mut beside = reported.path.clone().into_os_string();
+        beside.push(".new");
+        assert!(Command::new("mkfifo").arg(&beside).status().unwrap().success());
+        reported.rewrite(&config::single(backend.address(), "", ""));
+        assert_exit(&reported.reload(&[]), 0, "generation 2");
+    }
+
     /// A good configuration is effective when the command returns; a bad one is not, and the command says why.
     fn outcomes(driver) {
         let (old, new) = (Backend::fixed("old"), Backend::fixed("new"));

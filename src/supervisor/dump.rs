@@ -4,7 +4,6 @@
 //! them: an answer is never older than its question.
 
 use std::collections::BTreeSet;
-use std::io::Write;
 
 use serde::{Deserialize, Serialize};
 
@@ -200,8 +199,9 @@ impl Supervisor {
             return;
         }
         let dump = self.dumps.finish(self.generation);
-        // Nobody may be reading stdout any more.
-        let _ = writeln!(std::io::stdout(), "dump {dump}");
+        if let Some((lines, _)) = &self.stdout {
+            lines.send(format!("dump {dump}\n").into_bytes());
+        }
         self.update_status_file();
         if self.dumps.status.requests > self.dumps.begun {
             self.begin_dump();

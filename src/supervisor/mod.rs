@@ -28,6 +28,7 @@ use self::reload::Reload;
 use self::status::ReloadStatus;
 use crate::config::Diagnostic;
 use crate::config::model::{AcceptSteering, Cores, Driver, Process};
+use crate::lines::{Flush, Lines};
 use crate::shard::load::Loads;
 use crate::shard::mailbox::{Cut, MailboxSender, ShardCommand, ShardEvent, mailbox};
 use crate::shard::process::ProcessLimits;
@@ -39,6 +40,9 @@ use crate::table::ListenerKey;
 /// Signals to end that come within this time of the first say the same once more: `timeout(1)`, for one, signals its
 /// child and then the child's group.
 const SAME_WISH: Duration = Duration::from_millis(500);
+
+/// Dumps that may wait for a reader of stdout.
+const DUMPS_MAX: usize = 64;
 
 /// How long shards have to come up.
 const START_TIMEOUT: Duration = Duration::from_secs(10);
@@ -107,6 +111,8 @@ pub struct Supervisor {
     reload_again: bool,
     reloads: ReloadStatus,
     dumps: Dumps,
+    /// Where dumps are printed. Its end waits for a reader a moment.
+    stdout: Option<(Lines, Flush)>,
     /// Whether the status file is there: not before signals are handled.
     status_file_open: bool,
     /// Descriptors that the process may have.
@@ -152,6 +158,7 @@ pub fn start(source: Source, options: &Options) -> Result<Supervisor, StartError
         reload_again: false,
         reloads: ReloadStatus::default(),
         dumps: Dumps::default(),
+        stdout: Lines::new("stdout", std::io::stdout(), DUMPS_MAX).ok(),
         status_file_open: false,
         descriptors_max: raise_descriptors_max().unwrap_or(u64::MAX),
         draining: None,
@@ -355,7 +362,10 @@ impl Supervisor {
             Event::Shard(id, event) => return self.handle_shard(id, event),
             Event::Signal(SIGHUP) => {
                 self.reloads.requests += 1;
+                // Before the configuration is read: who sees the old count takes no earlier reload for the answer.
+                self.update_status_file();
                 self.request_reload();
+                // A drain answers at once.
                 self.update_status_file();
             }
             Event::Signal(SIGUSR1) => self.request_dump(),

@@ -4,9 +4,10 @@
 //! it starts to serve, at each request for a reload and at its end, when shards told their load, and when it drains; it
 //! goes away with the process.
 
-use std::fs;
-use std::io;
+use std::fs::{self, File};
+use std::io::{self, Read, Write};
 use std::net::SocketAddr;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -20,6 +21,9 @@ use crate::sys::process::start_ticks;
 
 /// Bytes of an error's text in the file: enough for the first problems of a configuration.
 const ERROR_BYTES_MAX: usize = 16 * 1024;
+
+/// Bytes read of a file in our place: more than the largest that is ever written.
+const STATUS_BYTES_MAX: u64 = 4 * 1024 * 1024;
 
 /// Warnings of a reload in the file; the log has all.
 const WARNINGS_TOLD_MAX: usize = 20;
@@ -157,10 +161,11 @@ impl Status {
     /// One sentence with the file's name.
     pub fn read(path: &Path) -> Result<Self, String> {
         let path_text = path.display();
-        let text = fs::read(path).map_err(|error| match error.kind() {
+        let text = read_regular(path).map_err(|error| match error.kind() {
             io::ErrorKind::NotFound => format!(
                 "no gateway runs with status_file {path_text}: not started yet, or started with another one?"
             ),
+            io::ErrorKind::InvalidInput => format!("{path_text}: not a status file of ringgate"),
             _ => format!("{path_text}: {}", errno::text(&error)),
         })?;
         serde_json::from_slice(&text).map_err(|_| format!("{path_text}: not a status file of ringgate"))
@@ -193,8 +198,19 @@ fn owner(path: &Path) -> Option<ProcessKey> {
         pid: u32,
         start_ticks: u64,
     }
-    let owner: Owner = serde_json::from_slice(&fs::read(path).ok()?).ok()?;
+    let owner: Owner = serde_json::from_slice(&read_regular(path).ok()?).ok()?;
     Some((owner.pid, owner.start_ticks))
+}
+
+/// Reads a file that somebody may have put in the place of ours; a pipe is not waited for.
+fn read_regular(path: &Path) -> io::Result<Vec<u8>> {
+    let file = File::options().read(true).custom_flags(libc::O_NONBLOCK).open(path)?;
+    if !file.metadata()?.is_file() {
+        return Err(io::ErrorKind::InvalidInput.into());
+    }
+    let mut text = Vec::new();
+    file.take(STATUS_BYTES_MAX).read_to_end(&mut text)?;
+    Ok(text)
 }
 
 /// Refuses a status file that another running process keeps. What a dead one left behind is free.
@@ -218,7 +234,9 @@ fn write(path: &Path, status: &Status) -> io::Result<()> {
     let mut beside = path.as_os_str().to_owned();
     beside.push(".new");
     let beside = PathBuf::from(beside);
-    fs::write(&beside, text)?;
+    // Whatever lies there is not ours to write to: a link leads elsewhere, a pipe would have us wait for a reader.
+    let _ = fs::remove_file(&beside);
+    File::options().write(true).create_new(true).open(&beside)?.write_all(&text)?;
     fs::rename(&beside, path).inspect_err(|_| {
         let _ = fs::remove_file(&beside);
     })
