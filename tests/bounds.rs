@@ -207,14 +207,14 @@ both_drivers! {
         let head = format!("GET / HTTP/1.1\r\nHost: a.test\r\nX: {}", "y".repeat(31_000));
         let mut holding = Vec::new();
         // One after the other: at once, they would refuse each other while they grow.
-        while Dump::of(&gateway).sum("refusals") == 0 {
+        while Dump::of(&gateway).sum("local_replies") == 0 {
             assert!(holding.len() < 300, "the bound is never reached");
             let mut client = gateway.connect();
             client.send(&head);
             holding.push(client);
             let count = holding.len() as u64;
             Dump::wait(&gateway, "a buffer for it, or a refusal", |dump| {
-                dump.sum("buffers_in_use") == count || dump.sum("refusals") > 0
+                dump.sum("buffers_in_use") == count || dump.sum("local_replies") > 0
             });
         }
         for client in &mut late {
@@ -222,9 +222,9 @@ both_drivers! {
         }
         let all = (late.len() + holding.len()) as u64;
         let dump = Dump::wait(&gateway, "each with a buffer or refused", |dump| {
-            dump.sum("buffers_in_use") + dump.sum("refusals") >= all
+            dump.sum("buffers_in_use") + dump.sum("local_replies") >= all
         });
-        assert!(dump.sum("refusals") > 100, "{dump:?}");
+        assert!(dump.sum("local_replies") > 100, "{dump:?}");
         assert!(dump.top("buffer_bytes") < 18 << 20, "{dump:?}");
         drop((holding, late));
         Dump::wait(&gateway, "all of them gone", |dump| dump.sum("buffers_in_use") == 0);

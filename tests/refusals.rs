@@ -1,5 +1,6 @@
 //! Every request that is refused: the exact status and reason, a closed connection, and not one byte upstream.
 
+use crate::pressure::Dump;
 use crate::support::config;
 use crate::support::{Backend, Client, Driver, Gateway};
 
@@ -196,5 +197,32 @@ both_drivers! {
         }
         client.send("\r\n\r\nGET / HTTP/1.1\r\nHost: a.test\r\n\r\n");
         assert_refusal(&mut client, 400, "bad_request_line", "two empty lines");
+    }
+}
+
+both_drivers! {
+    /// A refusal counts as one wherever it is found out: in the head, in the path, in the body. Other answers do not.
+    fn refusals_are_counted(driver) {
+        let backend = Backend::fixed("ok");
+        let text = config::gateway("", &["*"])
+            + &config::virtual_service("v", "a.test", "route = [{ destination = { host = \"app\" } }]")
+            + &config::service("app", &[backend.address()], "");
+        let gateway = Gateway::start(driver, &text);
+        let rows: &[Row<'_>] = &[
+            (b"GET / HTTP/1.1\r\n\r\n", 400, "missing_host"),
+            (b"GET /a%2Fb HTTP/1.1\r\nHost: a.test\r\n\r\n", 400, "escaped_slash"),
+            (b"TRACE / HTTP/1.1\r\nHost: a.test\r\n\r\n", 405, "method_not_allowed"),
+            (b"POST / HTTP/1.1\r\nHost: a.test\r\nTransfer-Encoding: chunked\r\n\r\nx\r\n", 400, "bad_chunk"),
+            (b"GET / HTTP/1.1\r\nHost: b.test\r\n\r\n", 404, "no_route"),
+        ];
+        for (sent, status, reason) in rows {
+            let mut client = gateway.connect();
+            client.send(sent);
+            let response = client.response("GET");
+            assert_eq!((response.status, response.text().contains(reason)), (*status, true), "{}", response.text());
+        }
+        assert_eq!(gateway.connect().get("a.test", "/").status, 200);
+        let dump = Dump::of(&gateway);
+        assert_eq!((dump.sum("refusals"), dump.sum("local_replies")), (4, 5), "{dump:?}");
     }
 }

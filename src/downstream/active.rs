@@ -260,7 +260,7 @@ impl Connection<'_> {
 
     /// Queues the answer to a request that could not be read to its end.
     fn refuse(&mut self, reply: LocalReply) -> AfterRequest {
-        self.session.shard.stats.refusals.add();
+        reply.count(&self.session.shard.stats);
         let terms = ResponseTerms { version: Version::Http11, method: Method::Get, close: true };
         let mut sink = Http1ResponseSink::new(
             &self.session.shard,
@@ -324,7 +324,7 @@ impl Connection<'_> {
                 if !body.discard_buffered() {
                     sink.close();
                 }
-                shard.stats.local_replies.add();
+                reply.count(&shard.stats);
                 sink.reply(reply.status, reply.reason);
                 Ended::Complete
             }

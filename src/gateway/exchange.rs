@@ -144,7 +144,7 @@ fn reply<S: ResponseSink>(shard: &Shard, sink: &mut S, reply: LocalReply, whole_
     if !whole_body {
         sink.close();
     }
-    shard.stats.local_replies.add();
+    reply.count(&shard.stats);
     sink.reply(reply.status, reply.reason);
     Ended::Complete
 }

@@ -9,6 +9,7 @@ use crate::http1::target::{is_ambiguous, normalize};
 use crate::message::{BodyLength, Method, RequestHead};
 use crate::shard::Shard;
 use crate::shard::installed::Installed;
+use crate::shard::stats::Stats;
 use crate::sys::buffer::{Buffer, Class};
 use crate::table::{ListenerId, RouteFacts, RouteTable};
 
@@ -19,6 +20,16 @@ pub struct LocalReply {
     pub status: u16,
     /// Stable reason code.
     pub reason: &'static str,
+}
+
+impl LocalReply {
+    /// Counts the answer, and a refusal by its status: 404, 408 and the 50x of endpoints or of exhaustion are none.
+    pub fn count(self, stats: &Stats) {
+        stats.local_replies.add();
+        if matches!(self.status, 400 | 405 | 414 | 417 | 431 | 501 | 505) {
+            stats.refusals.add();
+        }
+    }
 }
 
 impl From<Refusal> for LocalReply {

@@ -64,9 +64,9 @@ stats! {
     requests,
     /// Requests under way: from the head to the end of the response. Tunnels are among them.
     exchanges_open,
-    /// Answers that ringgate made itself.
+    /// Answers that ringgate made itself, refusals among them.
     local_replies,
-    /// Requests refused as malformed or beyond a limit.
+    /// Requests refused as malformed, ambiguous or beyond a limit: 400, 405, 414, 417, 431, 501, 505.
     refusals,
     /// Connections dialled to endpoints.
     upstream_dialled,
