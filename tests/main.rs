@@ -39,6 +39,7 @@ mod reload;
 mod reload_command;
 mod repo_rules;
 mod routing;
+mod scripts;
 mod start;
 mod timeouts;
 mod timers;
