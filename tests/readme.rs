@@ -3,16 +3,19 @@
 //! Convention: every fenced block of README.md marked `sh` is run, in order, in one temporary directory with
 //! copies of README.md and configs/; blocks marked otherwise (`text`, `console`, `toml`) are only shown. In a block
 //!
-//! * `ringgate` and `cargo run --release --` are the binary under test;
+//! * `ringgate` is the binary under test;
 //! * each command is one line (a trailing `\` continues it); blank lines and `#` comments are skipped;
 //! * a command must exit with 0, unless the comment line before it says `# exits with N`;
-//! * a command that ends in `&` runs in the background to the end of its block, where it gets SIGTERM and must then
-//!   exit with 0; the next command starts once it has printed a line that starts with `ready` or `ringgate demo:`;
+//! * `#>` lines behind a command are what it prints, on either stream, to its end: `#> ...` stands for any lines, and a
+//!   line that ends in `...` for any rest. Of a background command only the beginning counts;
+//! * a command that ends in `&` runs in the background, and the next one starts once it has printed a line that starts with
+//!   `ready` or `ringgate demo:`. `kill $!; wait $!` ends it; it must then exit with 0. None may be left at the end, so that
+//!   who follows the page finds every port free;
 //! * `curl` retries nothing: what it talks to is ready by then.
 //!
 //! Blocks marked `sh ignore` are not run: what needs another host, root, or more than a minute.
 
-use std::fs;
+use std::fs::{self, File};
 use std::io::{BufRead, BufReader};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
@@ -34,7 +37,11 @@ struct Step {
     command: String,
     background: bool,
     exit_code: i32,
+    prints: Vec<String>,
 }
+
+/// Ends the last background command.
+const STOP: &str = "kill $!; wait $!";
 
 /// The blocks to run, each a list of steps.
 fn blocks(text: &str) -> Vec<Vec<Step>> {
@@ -53,6 +60,11 @@ fn blocks(text: &str) -> Vec<Vec<Step>> {
 fn steps(lines: &[&str]) -> Vec<Step> {
     let (mut steps, mut command, mut exit_code) = (Vec::new(), String::new(), 0);
     for line in lines {
+        if let (Some(step), Some(printed)) = (steps.last_mut(), line.strip_prefix("#>")) {
+            let step: &mut Step = step;
+            step.prints.push(printed.strip_prefix(' ').unwrap_or(printed).to_owned());
+            continue;
+        }
         if let (true, Some(comment)) = (command.is_empty(), line.trim().strip_prefix('#')) {
             if let Some(code) = comment.trim().strip_prefix("exits with ") {
                 exit_code = code.parse().expect("a number behind `exits with`");
@@ -63,17 +75,41 @@ fn steps(lines: &[&str]) -> Vec<Step> {
             Some(part) => command.push_str(part),
             None => {
                 command.push_str(line);
-                let whole =
-                    mem::take(&mut command).replace("cargo run --release --", "ringgate").trim().to_owned();
+                let whole = mem::take(&mut command).trim().to_owned();
                 if !whole.is_empty() {
                     let background = whole.ends_with('&') && !whole.ends_with("&&");
                     let command = whole.trim_end_matches('&').trim_end().to_owned();
-                    steps.push(Step { command, background, exit_code: mem::take(&mut exit_code) });
+                    let exit_code = mem::take(&mut exit_code);
+                    steps.push(Step { command, background, exit_code, prints: Vec::new() });
                 }
             }
         }
     }
     steps
+}
+
+/// Whether lines are as the page shows them.
+fn is_as_shown(shown: &[String], lines: &[&str]) -> bool {
+    match (shown.split_first(), lines.split_first()) {
+        (None, None) => true,
+        (Some((any, rest)), _) if any == "..." => {
+            (0..=lines.len()).any(|skipped| is_as_shown(rest, &lines[skipped..]))
+        }
+        (Some((shown, rest)), Some((line, lines))) => {
+            let same = match shown.strip_suffix("...") {
+                Some(start) => line.starts_with(start),
+                None => shown == line,
+            };
+            same && is_as_shown(rest, lines)
+        }
+        _ => false,
+    }
+}
+
+fn assert_shown(step: &Step, printed: &str) {
+    let lines: Vec<&str> = printed.lines().map(str::trim_end).collect();
+    let shown = step.prints.is_empty() || is_as_shown(&step.prints, &lines);
+    assert!(shown, "README.md: {} shows\n{}\nbut prints\n{printed}", step.command, step.prints.join("\n"));
 }
 
 /// A directory with what the commands of README.md need, and `ringgate` on the path.
@@ -104,30 +140,42 @@ impl Playground {
     }
 
     fn run(&self, step: &Step) {
-        let mut child = self.shell(&step.command, false).spawn().unwrap();
+        let path = self.0.path().join("printed");
+        let output = File::create(&path).unwrap();
+        let errors = output.try_clone().unwrap();
+        let mut child = self.shell(&step.command, false).stdout(output).stderr(errors).spawn().unwrap();
         let code = wait(&mut child, &step.command);
+        let printed = fs::read_to_string(path).unwrap();
+        println!("{printed}");
         assert_eq!(code, Some(step.exit_code), "README.md: {}", step.command);
+        assert_shown(step, &printed);
     }
 
     fn start(&self, step: &Step) -> Background {
         let mut child = self.shell(&step.command, true).stdout(Stdio::piped()).spawn().unwrap();
         let output = BufReader::new(child.stdout.take().unwrap());
-        let state = Arc::new(Watched::<State>::default());
+        let state = Arc::new(Watched::<(State, String)>::default());
         thread::spawn({
             let state = Arc::clone(&state);
             move || {
                 for line in output.lines().map_while(Result::ok) {
                     println!("{line}");
-                    if line.starts_with("ready") || line.starts_with("ringgate demo:") {
-                        state.update(|state| *state = State::Ready);
-                    }
+                    let ready = line.starts_with("ready") || line.starts_with("ringgate demo:");
+                    state.update(|(state, printed)| {
+                        printed.push_str(&line);
+                        printed.push('\n');
+                        *state = if ready { State::Ready } else { *state };
+                    });
                 }
-                state.update(|state| *state = State::Ended);
+                state.update(|(state, _)| *state = State::Ended);
             }
         });
         let background = Background { child, command: step.command.clone() };
-        state.wait(&format!("`{}` to be ready", step.command), |state| *state != State::Starting);
-        state.read(|state| assert_eq!(*state, State::Ready, "README.md: {}", step.command));
+        state.wait(&format!("`{}` to be ready", step.command), |(state, _)| *state != State::Starting);
+        state.read(|(state, printed)| {
+            assert_eq!(*state, State::Ready, "README.md: {}", step.command);
+            assert_shown(step, printed);
+        });
         background
     }
 }
@@ -196,28 +244,79 @@ fn commands_work() {
     let blocks = blocks(&text);
     assert!(blocks.iter().any(|block| !block.is_empty()), "README.md shows no command");
     let playground = Playground::new();
-    for block in blocks {
-        let mut background = Vec::new();
-        for step in block {
-            println!("+ {}", step.command);
-            if step.background { background.push(playground.start(&step)) } else { playground.run(&step) }
+    let mut background = Vec::new();
+    for step in blocks.into_iter().flatten() {
+        println!("+ {}", step.command);
+        match step {
+            _ if step.background => background.push(playground.start(&step)),
+            _ if step.command == STOP => background.pop().expect("a background command to end").stop(),
+            _ => playground.run(&step),
         }
-        background.into_iter().rev().for_each(Background::stop);
     }
+    assert!(background.is_empty(), "README.md leaves a command running");
+}
+
+/// The counters that a gateway prints are the ones that README.md explains.
+#[test]
+fn counters_are_explained() {
+    let text = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md")).unwrap();
+    let counters = serde_json::to_value(ringgate::shard::stats::StatsSnapshot::default()).unwrap();
+    let unknown: Vec<_> =
+        counters.as_object().unwrap().keys().filter(|name| !text.contains(&format!("`{name}`"))).collect();
+    assert!(unknown.is_empty(), "README.md does not explain {unknown:?}");
+}
+
+/// What README.md lists as not yet built is what `check` answers "not yet supported" to, word for word of the schema.
+#[test]
+fn what_is_missing_is_known() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let text = fs::read_to_string(root.join("README.md")).unwrap();
+    let section = text.split_once("\n## Not yet\n").unwrap().1;
+    let rows = section.split_once("\n## ").unwrap().0.lines().filter(|line| line.starts_with('|'));
+    let known: String = ["schema.rs", "gateway.rs", "service.rs"]
+        .map(|name| fs::read_to_string(root.join("src/config").join(name)).unwrap())
+        .concat();
+    let mut count = 0;
+    for word in rows.flat_map(|row| row.split('`').skip(1).step_by(2)).filter(|word| !word.starts_with('[')) {
+        let key = word.rsplit('.').next().unwrap_or(word);
+        assert!(known.contains(&format!("\"{key}\"")), "{word}");
+        count += 1;
+    }
+    assert!(count > 30, "only {count} words");
 }
 
 #[test]
 fn blocks_are_read_as_documented() {
-    let text = "```sh\n# a comment\nringgate check a \\\n  b\n\n# exits with 1\nringgate check c\ncargo run --release -- run d &\n\
-                curl x && y\n```\n```text\nnot run\n```\n```sh ignore\nnor this\n```\n";
-    let step = |command: &str, background, exit_code| Step { command: command.into(), background, exit_code };
+    let text = "```sh\n# a comment\nringgate check a \\\n  b\n#> x\n#> ...\n\n# exits with 1\nringgate check c\nringgate run d &\n\
+                kill $!; wait $!\ncurl x && y\n```\n```text\nnot run\n```\n```sh ignore\nnor this\n```\n";
+    let step = |command: &str, background, exit_code| {
+        let prints = if exit_code == 0 && command.ends_with(" b") {
+            vec!["x".into(), "...".into()]
+        } else {
+            Vec::new()
+        };
+        Step { command: command.into(), background, exit_code, prints }
+    };
     assert_eq!(
         blocks(text),
         [vec![
             step("ringgate check a   b", false, 0),
             step("ringgate check c", false, 1),
             step("ringgate run d", true, 0),
+            step(STOP, false, 0),
             step("curl x && y", false, 0),
         ]]
     );
+}
+
+#[test]
+fn output_is_compared_as_documented() {
+    let shown = |shown: &[&str], lines: &[&str]| {
+        is_as_shown(&shown.iter().map(|line| (*line).to_owned()).collect::<Vec<_>>(), lines)
+    };
+    assert!(shown(&["a", "b"], &["a", "b"]) && !shown(&["a"], &["a", "b"]) && !shown(&["a", "b"], &["a"]));
+    assert!(
+        shown(&["...", "b"], &["a", "b"]) && shown(&["a", "..."], &["a"]) && !shown(&["...", "b"], &["a"])
+    );
+    assert!(shown(&["ab..."], &["abc"]) && !shown(&["ab..."], &["b"]));
 }
