@@ -9,6 +9,7 @@ use std::ops::Range;
 use toml::de::{DeTable, DeValue, Error};
 
 use crate::config::diagnostic::{DIAGNOSTICS_MAX, Problem, Problems, visible};
+use crate::config::schema;
 use crate::config::source::{FileId, Place, Source};
 
 /// Tables that are written as `[[key]]`, with tables of their own below.
@@ -56,8 +57,12 @@ pub(super) fn record(
         problems.push(problem(file, source, &error, span, duplicate));
     }
     for list in headless {
-        // Below a broken `[[gateway]` there is nothing in the wrong place.
-        if !broken.contains(&list.key) {
+        // Below a broken or misspelt `[[gateway]]` there is nothing in the wrong place.
+        let keys = root.keys().map(|key| key.get_ref().as_ref());
+        let mut strange = keys.filter(|key: &&str| !schema::ROOT.keys.contains(key));
+        let misspelt =
+            strange.any(|key| problems.nearest(key, schema::ROOT.keys.iter().copied()) == Some(list.key));
+        if !broken.contains(&list.key) && !misspelt {
             problems.push(out_of_order(file, source, &list));
         }
         lost.push(list.span);
