@@ -85,6 +85,24 @@ both_drivers! {
         assert!(still.status == 200 && !still.headers.has("connection"), "{still:?}");
     }
 
+    /// A port closes within seconds also when no connection of its full queue can have a place.
+    fn a_port_closes_while_the_process_is_full(driver) {
+        let backend = Backend::start(echo_tunnel);
+        let (kept, gone) = (free_port(), free_port());
+        let text = |open: &[u16]| "[process]\nconnections_max = 2\n".to_owned() + &ports(LOCAL, open, backend.address());
+        let gateway = two_shards(driver, &text(&[kept, gone]));
+        let mut tunnels = [open_tunnel(local(kept)), open_tunnel(local(kept))];
+        let waiting: Vec<Client> = (0..300).map(|_| Client::connect(local(gone))).collect();
+        gateway.reload(&text(&[kept]), 2);
+        let started = Instant::now();
+        while TcpStream::connect(local(gone)).is_ok() {
+            assert!(started.elapsed() < Duration::from_secs(4), "the port still accepts");
+            thread::sleep(Duration::from_millis(20));
+        }
+        drop(waiting);
+        tunnels.iter_mut().for_each(ping);
+    }
+
     /// A server may move to another address of its port.
     fn an_address_changes(driver) {
         let backend = Plain::small();

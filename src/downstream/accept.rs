@@ -5,6 +5,7 @@
 //! holds first; closing it earlier would reset those clients.
 
 use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
 use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -18,7 +19,6 @@ use super::handover;
 use super::listener::{BACKLOG, BoundListener};
 use crate::shard::Shard;
 use crate::shard::installed::Installed;
-use crate::shard::process::ConnectionPlace;
 use crate::sys::{errno, socket};
 use crate::table::{ListenerId, ListenerKey};
 
@@ -42,6 +42,9 @@ pub struct Listener {
     /// Pauses left to a closing listener.
     patience: Cell<u32>,
     canceller: RefCell<Canceller>,
+    /// Accepted connections without a place, at most one of each accept loop. The loop whose connection was the first
+    /// admits them all; the others wait until it has.
+    waiting: RefCell<VecDeque<(TcpStream, SocketAddr)>>,
 }
 
 impl Listener {
@@ -146,6 +149,7 @@ impl Listeners {
             closing: Cell::new(false),
             patience: Cell::new(CLOSING_PAUSES),
             canceller: RefCell::default(),
+            waiting: RefCell::default(),
         });
         // Also when it can not listen here: other shards may hand its connections over.
         self.owned.borrow_mut().push(Rc::clone(&listener));
@@ -232,18 +236,39 @@ impl std::os::fd::AsFd for AsBorrowed<'_> {
     }
 }
 
-/// Waits for a place under the process's caps, then serves the connection. Meanwhile the shard accepts no other.
+/// Serves the connection, once there is a place under the process's caps for it and those that came before. Meanwhile
+/// this loop accepts no other.
 async fn admit(shard: &Rc<Shard>, listener: &Rc<Listener>, stream: TcpStream, peer: SocketAddr) {
-    let mut place: Option<ConnectionPlace> = shard.process.try_enter();
-    if place.is_none() {
-        shard.stats.accept_pauses.add();
+    let leads = listener.waiting.borrow().is_empty();
+    if leads && let Some(place) = shard.process.try_enter() {
+        return handover::serve(shard, listener, stream, peer, place);
     }
-    while place.is_none() && listener.patience.get() > 0 {
+    shard.stats.accept_pauses.add();
+    if listener.patience.get() == 0 {
+        return;
+    }
+    listener.waiting.borrow_mut().push_back((stream, peer));
+    while !listener.waiting.borrow().is_empty() {
         monoio::time::sleep(PAUSE).await;
-        place = shard.process.try_enter();
-        listener.patience.set(listener.patience.get() - u32::from(listener.is_closing()));
+        if leads {
+            admit_waiting(shard, listener);
+        }
+    }
+}
+
+/// Serves those who wait in the order in which they came, as far as there are places.
+fn admit_waiting(shard: &Rc<Shard>, listener: &Rc<Listener>) {
+    while !listener.waiting.borrow().is_empty()
+        && let Some(place) = shard.process.try_enter()
+    {
+        let Some((stream, peer)) = listener.waiting.borrow_mut().pop_front() else { return };
+        handover::serve(shard, listener, stream, peer, place);
     }
     // Only a closing listener gives up: it must not stay open for as long as the cap is reached.
-    let Some(place) = place else { return };
-    handover::serve(shard, listener, stream, peer, place);
+    if listener.is_closing() {
+        listener.patience.set(listener.patience.get().saturating_sub(1));
+        if listener.patience.get() == 0 {
+            listener.waiting.borrow_mut().clear();
+        }
+    }
 }
