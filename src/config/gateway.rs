@@ -75,6 +75,7 @@ fn lower_server(reader: &mut Reader<'_>, table: &Table<'_>) -> (Server, Vec<Host
         bind: bind(reader, table),
         freebind: reader.boolean(table, "freebind").unwrap_or_default(),
         protocol,
+        tls: None,
         hosts: hosts.iter().map(|host| host.value.clone()).collect(),
         origin: reader.origin(&table.span),
     };

@@ -58,6 +58,8 @@ pub(super) fn lower(reader: &mut Reader<'_>, table: &Table<'_>) -> VirtualServic
             hosts: Vec::new(),
             gateways: Vec::new(),
             http,
+            tls: Vec::new(),
+            tcp: Vec::new(),
             origin: reader.origin(&table.span),
         },
         hosts,

@@ -31,6 +31,8 @@ fn config(hosts: usize, routes: usize) -> Config {
         name: format!("service-{host}").into(),
         hosts: vec![HostPattern::Exact(name(host).into())],
         gateways: vec![0],
+        tls: Vec::new(),
+        tcp: Vec::new(),
         http: (0..routes).map(route).collect(),
         origin: Origin::default(),
     };
@@ -42,6 +44,7 @@ fn config(hosts: usize, routes: usize) -> Config {
                 bind: None,
                 freebind: false,
                 protocol: Protocol::Http,
+                tls: None,
                 hosts: vec![HostPattern::Any],
                 origin: origin.clone(),
             }],

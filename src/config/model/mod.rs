@@ -9,6 +9,12 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
+mod l4;
+mod tls;
+
+pub use self::l4::{L4Match, L4Route};
+pub use self::tls::{ServerTls, TlsMode, TlsTerms};
+
 /// Everything an operator wrote, checked and cross-referenced.
 #[derive(Clone, Debug, Default)]
 pub struct Config {
@@ -177,6 +183,8 @@ pub struct Server {
     pub freebind: bool,
     /// What is spoken on the port.
     pub protocol: Protocol,
+    /// For HTTPS and TLS, and only for them.
+    pub tls: Option<ServerTls>,
     /// Hosts served.
     pub hosts: Vec<HostPattern>,
     /// Where it was written.
@@ -188,6 +196,12 @@ pub struct Server {
 pub enum Protocol {
     /// HTTP/1.1 in clear text.
     Http,
+    /// HTTP/1.1 over TLS that ends here.
+    Https,
+    /// Bytes, routed by the connection's addresses.
+    Tcp,
+    /// TLS that passes through, routed by SNI; or ends here and goes on as bytes.
+    Tls,
 }
 
 /// A host of a server or virtual service, lower case, without a trailing dot.
@@ -301,6 +315,10 @@ pub struct VirtualService {
     pub gateways: Vec<usize>,
     /// Rules in order; the first that matches wins.
     pub http: Vec<HttpRoute>,
+    /// Rules for connections to servers of protocol TLS that pass through, in order.
+    pub tls: Vec<L4Route>,
+    /// Rules for connections to servers of protocol TCP, and of TLS that ends here, in order.
+    pub tcp: Vec<L4Route>,
     /// Where it was written.
     pub origin: Origin,
 }
