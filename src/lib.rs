@@ -29,4 +29,5 @@ pub mod shard;
 pub mod supervisor;
 pub mod sys;
 pub mod table;
+pub mod tls;
 pub mod upstream;

@@ -7,10 +7,12 @@
 pub mod accept;
 mod active;
 pub mod handover;
+mod handshake;
 pub mod linger;
 pub mod listener;
 pub mod request_body;
 pub mod response_sink;
 pub mod session;
+pub mod wire;
 
 pub use active::Scratch;

@@ -11,6 +11,7 @@ use std::rc::Rc;
 use super::accept::Listener;
 use super::active::{Next, active};
 use crate::config::model::{Limits, Timeouts};
+use crate::downstream::wire::Wire;
 use crate::shard::deadlines::{OnDue, Timer};
 use crate::shard::process::ConnectionPlace;
 use crate::shard::turnover::Opened;
@@ -20,7 +21,7 @@ use crate::sys::socket::{Socket, has_bytes};
 /// A client connection. The timer stands before the socket: it must go first.
 pub struct Session {
     pub(super) timer: Timer,
-    pub(super) socket: Socket,
+    pub(super) wire: Wire,
     pub(super) shard: Rc<Shard>,
     pub(super) listener: Rc<Listener>,
     pub(super) peer: SocketAddr,
@@ -46,7 +47,7 @@ impl Session {
         shard.stats.sessions_open.add();
         Self {
             timer: shard.deadlines.timer(socket.fd()),
-            socket,
+            wire: Wire::new(socket),
             shard: Rc::clone(shard),
             listener: Rc::clone(listener),
             peer: SocketAddr::new(peer.ip().to_canonical(), peer.port()),
@@ -97,11 +98,11 @@ pub async fn serve(session: Session) {
         } else {
             session.timer.arm(timeouts.keep_alive, OnDue::CloseIdle);
         }
-        if session.shard.is_draining() && !first && !has_bytes(session.socket.fd()) {
+        if session.shard.is_draining() && !first && !has_bytes(session.wire.fd()) {
             return;
         }
         let since = session.shard.deadlines.now_ms();
-        if session.socket.readable().await.is_err() {
+        if session.wire.readable().await.is_err() {
             return;
         }
         if session.timer.fired() {

@@ -5,6 +5,7 @@
 use std::net::Shutdown;
 use std::time::Duration;
 
+use super::stream::ByteStream;
 use crate::shard::Shard;
 use crate::shard::deadlines::{OnDue, Timer};
 use crate::sys::buffer::{Buffer, Class};
@@ -34,7 +35,7 @@ impl Ends<'_> {
 /// Relays between a client and an endpoint. `early` and `received` are what came before the switch was known.
 pub async fn relay(
     shard: &Shard,
-    client: &Socket,
+    client: &impl ByteStream,
     timer: &Timer,
     early: Buffer,
     upstream: Connection,
@@ -42,7 +43,7 @@ pub async fn relay(
     idle: Duration,
 ) {
     shard.stats.tunnels_open.add();
-    let ends = Ends { idle, timers: [timer, &upstream.timer], sockets: [client, &upstream.socket] };
+    let ends = Ends { idle, timers: [timer, &upstream.timer], sockets: [client.socket(), &upstream.socket] };
     ends.rearm();
     monoio::join!(
         direction(shard, &ends, client, &upstream.socket, early),
@@ -55,7 +56,13 @@ pub async fn relay(
     shard.stats.tunnels_open.sub();
 }
 
-async fn direction(shard: &Shard, ends: &Ends<'_>, from: &Socket, to: &Socket, first: Buffer) {
+async fn direction(
+    shard: &Shard,
+    ends: &Ends<'_>,
+    from: &impl ByteStream,
+    to: &impl ByteStream,
+    first: Buffer,
+) {
     let mut buffer = if first.is_empty() { Buffer::default() } else { first };
     loop {
         if !buffer.is_empty() {
@@ -78,7 +85,7 @@ async fn direction(shard: &Shard, ends: &Ends<'_>, from: &Socket, to: &Socket, f
         let (result, returned) = from.read(buffer).await;
         buffer = returned;
         match result {
-            Ok(0) => return to.shutdown(Shutdown::Write),
+            Ok(0) => return to.end_sending(),
             Ok(count) => {
                 ends.rearm();
                 shard.give_way(count).await;

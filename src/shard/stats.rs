@@ -64,6 +64,12 @@ stats! {
     requests,
     /// Requests under way: from the head to the end of the response. Tunnels are among them.
     exchanges_open,
+    /// TLS handshakes completed.
+    tls_handshakes,
+    /// TLS handshakes that resumed a session, of these.
+    tls_resumed,
+    /// TLS handshakes that failed or were given up.
+    tls_refused,
     /// Answers that ringgate made itself, refusals among them.
     local_replies,
     /// Requests refused as malformed, ambiguous or beyond a limit: 400, 405, 414, 417, 431, 501, 505.
@@ -86,6 +92,8 @@ stats! {
     clients_gone,
     /// Responses that could not be completed.
     responses_cut,
+    /// Timer `handshake`: no ClientHello, or no whole handshake.
+    timeout_handshake,
     /// Timer `header`: 408.
     timeout_header,
     /// Timer `body_gap` of a gateway: 408.

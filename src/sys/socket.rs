@@ -152,6 +152,13 @@ impl Socket {
         usize::try_from(dropped).map_err(|_| io::Error::last_os_error())
     }
 
+    /// Sends a few bytes where that does not mean to wait: all of them, some, or none.
+    pub fn send_now(&self, bytes: &[u8]) {
+        let flags = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
+        // SAFETY: `bytes` is valid for its length during the call; the descriptor is open while `self` lives.
+        unsafe { libc::send(self.fd(), bytes.as_ptr().cast(), bytes.len(), flags) };
+    }
+
     /// Makes the descriptor non-blocking for a direction that is spliced from now on. Raw calls on a blocking one
     /// would stop the shard.
     pub(super) fn begin_splice(&self) {

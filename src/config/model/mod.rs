@@ -242,6 +242,8 @@ impl Default for Limits {
 /// `[gateway.timeouts]`: timers on the client's side, from 100 ms up.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Timeouts {
+    /// From the accept to a whole ClientHello, and from there to the end of the handshake: closed.
+    pub handshake: Duration,
     /// From the first byte of a request (or the accept) to the end of its head: 408.
     pub header: Duration,
     /// Between two arrivals of request body bytes: 408.
@@ -259,6 +261,7 @@ pub struct Timeouts {
 impl Default for Timeouts {
     fn default() -> Self {
         Self {
+            handshake: Duration::from_secs(10),
             header: Duration::from_secs(10),
             body_gap: Duration::from_secs(30),
             write_gap: Duration::from_secs(30),
