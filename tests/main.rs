@@ -43,6 +43,7 @@ mod scripts;
 mod start;
 mod timeouts;
 mod timers;
+mod tls;
 mod tune;
 mod upgrade;
 mod upstream;

@@ -294,7 +294,7 @@ fn encode(
                 return Ok(());
             }
             Err(EncodeError::InsufficientSize(size)) if size.required_size > room => {
-                room = size.required_size
+                room = size.required_size;
             }
             Err(_) => {
                 output.truncate(from);
@@ -322,7 +322,7 @@ fn write(
                 }
                 // A key update goes out with the content.
                 Err(EncryptError::InsufficientSize(size)) if size.required_size > room => {
-                    room = size.required_size
+                    room = size.required_size;
                 }
                 Err(_) => return bytes.truncate(from),
             }

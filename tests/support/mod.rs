@@ -12,6 +12,7 @@ pub(crate) mod rng;
 mod selftest;
 pub(crate) mod sync;
 pub(crate) mod tempdir;
+pub(crate) mod tls;
 pub(crate) mod wire;
 
 use std::time::Duration;
