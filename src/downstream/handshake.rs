@@ -31,7 +31,7 @@ pub(super) async fn handshake(
     session.timer.arm(timeouts.handshake, OnDue::CancelRead);
     let mut received = hello;
     loop {
-        let fed = machine.feed(received);
+        let fed = machine.feed(received, &mut Buffer::default());
         flush(session, &mut machine, timeouts.write_gap).await?;
         if let Err(error) = fed {
             let refused = refused(session, &error);

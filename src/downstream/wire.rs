@@ -100,7 +100,7 @@ impl Wire {
             None => self.socket.read_cancelable(buffer, handle).await,
             Some(tls) => {
                 let read = async |room| self.socket.read_cancelable(room, handle.clone()).await;
-                tls.read(read, buffer).await
+                tls.read(&self.socket, read, buffer).await
             }
         }
     }
@@ -109,7 +109,7 @@ impl Wire {
     pub async fn read(&self, buffer: Buffer) -> (io::Result<usize>, Buffer) {
         match self.tls.get() {
             None => self.socket.read(buffer).await,
-            Some(tls) => tls.read(async |room| self.socket.read(room).await, buffer).await,
+            Some(tls) => tls.read(&self.socket, async |room| self.socket.read(room).await, buffer).await,
         }
     }
 
@@ -180,6 +180,7 @@ impl Drop for Wire {
 impl Tls {
     async fn read(
         &self,
+        socket: &Socket,
         receive: impl AsyncFn(Buffer) -> (io::Result<usize>, Buffer),
         mut buffer: Buffer,
     ) -> (io::Result<usize>, Buffer) {
@@ -196,6 +197,10 @@ impl Tls {
                     return (Ok(0), buffer);
                 }
                 if machine.has_failed() {
+                    let mut alert = Buffer::new(Class::Small);
+                    if !self.mid_write.get() && machine.take_output(&mut alert) {
+                        socket.send_now(alert.filled());
+                    }
                     return (Err(io::ErrorKind::InvalidData.into()), buffer);
                 }
             }
@@ -203,8 +208,12 @@ impl Tls {
             match result {
                 Ok(0) => return (Err(io::ErrorKind::UnexpectedEof.into()), buffer),
                 Ok(_) => {
-                    // What came before an error is still good.
-                    let _ = self.machine.borrow_mut().feed(received);
+                    let before = buffer.len();
+                    // What came before an error is still good; the next look tells of it.
+                    let _ = self.machine.borrow_mut().feed(received, &mut buffer);
+                    if buffer.len() > before {
+                        return (Ok(buffer.len() - before), buffer);
+                    }
                 }
                 Err(error) => return (Err(error), buffer),
             }

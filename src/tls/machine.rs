@@ -55,12 +55,12 @@ enum Stop {
     Sent,
 }
 
-/// What to do once application data may be sent.
+/// What a drive is for.
 #[derive(Clone, Copy)]
 enum Task<'t> {
     Close,
     Encrypt(&'t [u8]),
-    Nothing,
+    Receive,
 }
 
 impl Machine {
@@ -80,11 +80,12 @@ impl Machine {
         })
     }
 
-    /// Takes bytes from the peer; whole records in them are used at once.
+    /// Takes bytes from the peer; whole records in them are used at once. What they held goes behind the content of
+    /// `into`, and where that has no room is kept for [`Self::take_plain`].
     ///
     /// # Errors
     /// When they are not what TLS allows here; nothing can be received any more.
-    pub fn feed(&mut self, received: Buffer) -> Result<(), TlsError> {
+    pub fn feed(&mut self, received: Buffer, into: &mut Buffer) -> Result<(), TlsError> {
         if self.failed {
             return Err(over());
         }
@@ -94,7 +95,7 @@ impl Machine {
             self.held.compact();
             self.held.extend(received.filled());
         }
-        let fed = self.drive(Task::Nothing, &mut Buffer::default());
+        let fed = self.drive(Task::Receive, into);
         if self.held.is_empty() {
             self.held = Buffer::default();
         } else if self.held.len() > HELD_BYTES_MAX {
@@ -194,7 +195,8 @@ impl Machine {
         self.failed
     }
 
-    /// Lets rustls use what was received until it needs more, or until the task is done.
+    /// Lets rustls use what was received until it needs more, or until the task is done. `into` is for decrypted bytes
+    /// where the task is to receive, for records otherwise.
     fn drive(&mut self, task: Task<'_>, into: &mut Buffer) -> Result<Stop, TlsError> {
         let Self { connection, held, plain, output, peer_closed, .. } = self;
         loop {
@@ -213,7 +215,12 @@ impl Machine {
                     while let Some(record) = traffic.next_record() {
                         let record = record?;
                         discard += record.discard;
-                        append(plain, record.payload);
+                        let receives = matches!(task, Task::Receive) && plain.is_empty();
+                        if receives && into.spare() >= record.payload.len() {
+                            into.extend(record.payload);
+                        } else {
+                            append(plain, record.payload);
+                        }
                     }
                 }
                 ConnectionState::EncodeTlsData(mut data) => encode(output, |room| data.encode(room))?,
@@ -221,12 +228,12 @@ impl Machine {
                 ConnectionState::TransmitTlsData(data) => data.done(),
                 ConnectionState::PeerClosed => *peer_closed = true,
                 ConnectionState::WriteTraffic(mut traffic) => {
-                    if !matches!(task, Task::Nothing) {
+                    if !matches!(task, Task::Receive) {
                         into.extend(output);
                         output.clear();
                     }
                     let written = match task {
-                        Task::Nothing => Ok(()),
+                        Task::Receive => Ok(()),
                         Task::Close => {
                             write(into, RECORD_OVERHEAD_MAX, |room| traffic.queue_close_notify(room))
                         }
@@ -238,7 +245,7 @@ impl Machine {
                         }
                     };
                     written?;
-                    stop = Some(if matches!(task, Task::Nothing) { Stop::Idle } else { Stop::Sent });
+                    stop = Some(if matches!(task, Task::Receive) { Stop::Idle } else { Stop::Sent });
                 }
                 ConnectionState::BlockedHandshake | ConnectionState::Closed => stop = Some(Stop::Idle),
                 // Early data is never accepted (`max_early_data_size` is 0).

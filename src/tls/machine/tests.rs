@@ -59,7 +59,7 @@ impl Pair {
     fn shake_hands(&mut self, step: usize) {
         for _ in 0..10 {
             for piece in self.from_client().chunks(step) {
-                self.server.feed(buffer(piece)).unwrap();
+                self.server.feed(buffer(piece), &mut Buffer::default()).unwrap();
             }
             let mut output = Buffer::new(Class::Large);
             self.server.take_output(&mut output);
@@ -89,7 +89,7 @@ fn serves_whatever_the_cuts() {
             pair.client.writer().write_all(&[7; 30_000]).unwrap();
             let mut got = Vec::new();
             for piece in pair.from_client().chunks(step.max(100)) {
-                pair.server.feed(buffer(piece)).unwrap();
+                pair.server.feed(buffer(piece), &mut Buffer::default()).unwrap();
                 got.extend(pair.all_plain());
                 // The other direction goes on while a record is here in part.
                 let mut records = Buffer::new(Class::Large);
@@ -133,7 +133,7 @@ fn sends_large_content_and_the_end() {
         pair.client.send_close_notify();
         let mut last = pair.from_client();
         last.extend_from_slice(b"junk");
-        pair.server.feed(buffer(&last)).unwrap();
+        pair.server.feed(buffer(&last), &mut Buffer::default()).unwrap();
         assert!(pair.server.is_peer_closed() && !pair.server.has_failed());
     }
 }
@@ -146,7 +146,7 @@ fn a_broken_record_is_answered_with_an_alert() {
         pair.client.writer().write_all(b"hello").unwrap();
         let mut bytes = pair.from_client();
         *bytes.last_mut().unwrap() ^= 1;
-        assert!(pair.server.feed(buffer(&bytes)).is_err());
+        assert!(pair.server.feed(buffer(&bytes), &mut Buffer::default()).is_err());
         assert!(pair.server.has_failed());
         let mut alert = Buffer::new(Class::Small);
         assert!(pair.server.take_output(&mut alert));
@@ -155,7 +155,7 @@ fn a_broken_record_is_answered_with_an_alert() {
         let error = pair.client.process_new_packets().unwrap_err();
         assert_eq!(error, rustls::Error::AlertReceived(rustls::AlertDescription::BadRecordMac));
         assert!(pair.server.encrypt(b"x", &mut alert).is_err());
-        assert!(pair.server.feed(buffer(b"more")).is_err());
+        assert!(pair.server.feed(buffer(b"more"), &mut Buffer::default()).is_err());
     }
 }
 
@@ -163,7 +163,7 @@ fn a_broken_record_is_answered_with_an_alert() {
 fn a_hello_of_nobody_is_refused() {
     for junk in [&b"GET / HTTP/1.1\r\n\r\n"[..], &[0x80, 0x2e, 1, 3, 1], &[0x16, 3, 1, 0xff, 0xff, 1]] {
         let mut server = pair(&version::TLS13).server;
-        assert!(server.feed(buffer(junk)).is_err(), "{junk:?}");
+        assert!(server.feed(buffer(junk), &mut Buffer::default()).is_err(), "{junk:?}");
         assert!(server.has_failed());
     }
 }
@@ -179,16 +179,16 @@ fn sends_beside_a_partial_handshake_message() {
     for at in 1..update.len() {
         let mut server_records = Buffer::new(Class::Small);
         if at == 1 {
-            pair.server.feed(buffer(&update[..1])).unwrap();
+            pair.server.feed(buffer(&update[..1]), &mut Buffer::default()).unwrap();
         } else {
-            pair.server.feed(buffer(&update[at - 1..at])).unwrap();
+            pair.server.feed(buffer(&update[at - 1..at]), &mut Buffer::default()).unwrap();
         }
         pair.server.encrypt(b"x", &mut server_records).unwrap();
         pair.to_client(server_records.filled());
     }
-    pair.server.feed(buffer(&update[update.len() - 1..])).unwrap();
+    pair.server.feed(buffer(&update[update.len() - 1..]), &mut Buffer::default()).unwrap();
     pair.client.writer().write_all(b"new keys").unwrap();
     let bytes = pair.from_client();
-    pair.server.feed(buffer(&bytes)).unwrap();
+    pair.server.feed(buffer(&bytes), &mut Buffer::default()).unwrap();
     assert_eq!(pair.all_plain(), b"new keys");
 }
