@@ -29,6 +29,10 @@ pub struct TlsTerms {
     pub mode: TlsMode,
     /// What handshakes are made with.
     pub config: Arc<rustls::ServerConfig>,
+    /// What decides on client certificates; asked again when a session resumes.
+    pub clients: Arc<dyn rustls::server::danger::ClientCertVerifier>,
+    /// Equal for equal terms.
+    pub fingerprint: [u8; 32],
 }
 
 /// Without the keys.

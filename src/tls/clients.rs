@@ -1,0 +1,183 @@
+//! Which client certificates are good: a chain to the configured authorities that no CRL revokes (RFC 5280), and, where
+//! the operator names clients, one of their names or fingerprints.
+
+use std::sync::Arc;
+
+use aws_lc_rs::digest::{SHA256, digest};
+use rustls::client::danger::HandshakeSignatureValid;
+use rustls::crypto::CryptoProvider;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, UnixTime};
+use rustls::server::WebPkiClientVerifier;
+use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
+use rustls::{
+    CertificateError, DigitallySignedStruct, DistinguishedName, Error, RootCertStore, SignatureScheme,
+};
+use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
+
+/// SHA-256 of something.
+pub type Sha256 = [u8; 32];
+
+/// What a server asks of its clients' certificates.
+#[derive(Clone, Debug, Default)]
+pub struct ClientPolicy {
+    /// A client without a certificate is served, too.
+    pub optional: bool,
+    /// Authorities.
+    pub roots: Vec<CertificateDer<'static>>,
+    /// Revocation lists.
+    pub crls: Vec<CertificateRevocationListDer<'static>>,
+    /// How the lists are used.
+    pub revocation: Revocation,
+    /// DNS, URI or e-mail names, one of which the certificate must have; empty for any.
+    pub names: Vec<Box<str>>,
+    /// Fingerprints of public keys, one of which must be the certificate's; empty for any.
+    pub spki: Vec<Sha256>,
+    /// Fingerprints of certificates, one of which must be its; empty for any.
+    pub certificates: Vec<Sha256>,
+}
+
+/// How revocation lists are used.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Revocation {
+    /// Only the client's own certificate is looked up, not those of the authorities above it.
+    pub leaf_only: bool,
+    /// A certificate whose authority has no list here is good.
+    pub allow_unknown: bool,
+    /// A list beyond its time still counts.
+    pub allow_expired: bool,
+}
+
+/// The strict way.
+impl Default for Revocation {
+    fn default() -> Self {
+        Self { leaf_only: false, allow_unknown: false, allow_expired: false }
+    }
+}
+
+/// Reads revocation lists.
+///
+/// # Errors
+/// A sentence about the file.
+pub fn read_crls(pem: &str) -> Result<Vec<CertificateRevocationListDer<'static>>, String> {
+    CertificateRevocationListDer::pem_slice_iter(pem.as_bytes())
+        .collect::<Result<Vec<_>, _>>()
+        .map_err(|error| format!("is not PEM: {error}"))
+}
+
+/// The verifier of a policy.
+///
+/// # Errors
+/// A sentence on what in the authorities or lists can not be used.
+pub fn verifier(
+    policy: &ClientPolicy,
+    provider: &Arc<CryptoProvider>,
+) -> Result<Arc<dyn ClientCertVerifier>, String> {
+    let mut roots = RootCertStore::empty();
+    for root in &policy.roots {
+        roots.add(root.clone()).map_err(|error| format!("an authority can not be used: {error}"))?;
+    }
+    let mut builder = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(provider));
+    if !policy.crls.is_empty() {
+        builder = builder.with_crls(policy.crls.iter().cloned());
+        if policy.revocation.leaf_only {
+            builder = builder.only_check_end_entity_revocation();
+        }
+        if policy.revocation.allow_unknown {
+            builder = builder.allow_unknown_revocation_status();
+        }
+        if !policy.revocation.allow_expired {
+            builder = builder.enforce_revocation_expiration();
+        }
+    }
+    if policy.optional {
+        builder = builder.allow_unauthenticated();
+    }
+    let chain = builder.build().map_err(|error| error.to_string())?;
+    if policy.names.is_empty() && policy.spki.is_empty() && policy.certificates.is_empty() {
+        return Ok(chain);
+    }
+    let ClientPolicy { names, spki, certificates, .. } = policy.clone();
+    Ok(Arc::new(NamedClients { chain, names, spki, certificates }))
+}
+
+/// Good chains of certain clients only.
+#[derive(Debug)]
+struct NamedClients {
+    chain: Arc<dyn ClientCertVerifier>,
+    names: Vec<Box<str>>,
+    spki: Vec<Sha256>,
+    certificates: Vec<Sha256>,
+}
+
+impl NamedClients {
+    fn is_named(&self, leaf: &CertificateDer<'_>) -> bool {
+        let Ok((_, parsed)) = X509Certificate::from_der(leaf) else { return false };
+        let named = || {
+            let Ok(Some(names)) = parsed.subject_alternative_name() else { return false };
+            names.value.general_names.iter().any(|name| match name {
+                GeneralName::DNSName(name) => self.names.iter().any(|known| known.eq_ignore_ascii_case(name)),
+                GeneralName::URI(name) | GeneralName::RFC822Name(name) => {
+                    self.names.iter().any(|known| **known == **name)
+                }
+                _ => false,
+            })
+        };
+        let pinned = |pins: &[Sha256], bytes: &[u8]| {
+            pins.iter().any(|pin| pin[..] == *digest(&SHA256, bytes).as_ref())
+        };
+        (self.names.is_empty() || named())
+            && (self.spki.is_empty() || pinned(&self.spki, parsed.public_key().raw))
+            && (self.certificates.is_empty() || pinned(&self.certificates, leaf))
+    }
+}
+
+impl ClientCertVerifier for NamedClients {
+    fn offer_client_auth(&self) -> bool {
+        self.chain.offer_client_auth()
+    }
+
+    fn client_auth_mandatory(&self) -> bool {
+        self.chain.client_auth_mandatory()
+    }
+
+    fn root_hint_subjects(&self) -> &[DistinguishedName] {
+        self.chain.root_hint_subjects()
+    }
+
+    fn verify_client_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        now: UnixTime,
+    ) -> Result<ClientCertVerified, Error> {
+        let verified = self.chain.verify_client_cert(end_entity, intermediates, now)?;
+        if self.is_named(end_entity) {
+            Ok(verified)
+        } else {
+            Err(Error::InvalidCertificate(CertificateError::ApplicationVerificationFailure))
+        }
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        self.chain.verify_tls12_signature(message, cert, dss)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        self.chain.verify_tls13_signature(message, cert, dss)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.chain.supported_verify_schemes()
+    }
+}
