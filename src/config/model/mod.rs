@@ -12,7 +12,7 @@ use ipnet::IpNet;
 mod l4;
 mod tls;
 
-pub use self::l4::{L4Match, L4Route};
+pub use self::l4::{L4Match, L4Route, RuleKind};
 pub use self::tls::{ServerTls, TlsMode, TlsTerms};
 
 /// Everything an operator wrote, checked and cross-referenced.
@@ -256,6 +256,8 @@ pub struct Timeouts {
     pub tunnel_idle: Duration,
     /// How long a closed connection is still read so that the last response is not lost to a reset.
     pub linger: Duration,
+    /// From the accept to a whole ClientHello, and to the end of the handshake where TLS ends here: closed.
+    pub handshake: Duration,
 }
 
 impl Default for Timeouts {
@@ -268,6 +270,7 @@ impl Default for Timeouts {
             keep_alive: Duration::from_secs(60),
             tunnel_idle: Duration::from_secs(3600),
             linger: Duration::from_secs(2),
+            handshake: Duration::from_secs(10),
         }
     }
 }
@@ -401,6 +404,10 @@ pub struct Cluster {
     pub first_byte_timeout: Duration,
     /// Between two arrivals of response body bytes, or two advances of a request body upstream: the exchange fails.
     pub body_gap_timeout: Duration,
+    /// A relayed connection without a byte in either direction: closed.
+    pub tcp_idle_timeout: Duration,
+    /// A relayed connection in all: closed.
+    pub connection_duration_max: Option<Duration>,
     /// Where the service was written.
     pub origin: Origin,
 }
