@@ -8,7 +8,7 @@ use hashbrown::HashMap;
 use super::host::HostIndex;
 use super::layer4::{Entry, L4Rules};
 use super::texts::Hasher;
-use crate::config::model::{Config, Server};
+use crate::config::model::{Config, Protocol, Server};
 
 /// A port the process listens on: one per distinct `bind` and `port` of the servers.
 ///
@@ -51,14 +51,28 @@ impl ListenerTable {
     }
 }
 
+/// How people find a server.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct ServerName {
+    /// Name of its gateway.
+    pub gateway: Arc<str>,
+    /// Index into the gateway's servers.
+    pub server: usize,
+    /// What it speaks.
+    pub protocol: Protocol,
+}
+
 /// What the supervisor binds, in the order of [`super::RoutingTable::listeners`]: key, `freebind`, and the servers
-/// behind it as gateway name and index into the gateway's servers.
+/// behind it.
 ///
 /// A process has at most 65 536 listeners; servers beyond are left out.
 #[must_use]
-#[allow(clippy::type_complexity, reason = "read once, at the call; names for its parts would not say more")]
-pub fn listener_keys(config: &Config) -> Vec<(ListenerKey, bool, Vec<(Arc<str>, usize)>)> {
-    let named = |at: ServerAt| Some((Arc::clone(&config.gateways.get(at.gateway)?.name), at.server));
+pub fn listener_keys(config: &Config) -> Vec<(ListenerKey, bool, Vec<ServerName>)> {
+    let named = |at: ServerAt| {
+        let gateway = config.gateways.get(at.gateway)?;
+        let protocol = gateway.servers.get(at.server)?.protocol;
+        Some(ServerName { gateway: Arc::clone(&gateway.name), server: at.server, protocol })
+    };
     listener_servers(config)
         .into_iter()
         .map(|listener| {
@@ -135,7 +149,8 @@ mod tests {
         let keys: Vec<_> = listener_keys(&config)
             .into_iter()
             .map(|(key, freebind, servers)| {
-                let servers: Vec<_> = servers.iter().map(|(name, at)| format!("{name}{at}")).collect();
+                let servers: Vec<_> =
+                    servers.iter().map(|name| format!("{}{}", name.gateway, name.server)).collect();
                 (key.bind.is_some(), key.port, key.ordinal, freebind, servers.join(" "))
             })
             .collect();

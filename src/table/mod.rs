@@ -53,7 +53,7 @@ use crate::message::Header;
 pub use self::cluster::{ClusterTable, EndpointTable, RouteTable};
 pub use self::gateway::GatewayTable;
 pub use self::layer4::{Entry, L4RouteTable, L4Rules, Sni};
-pub use self::listener::{ListenerId, ListenerKey, ListenerTable, listener_keys};
+pub use self::listener::{ListenerId, ListenerKey, ListenerTable, ServerName, listener_keys};
 pub use self::server::ServerTable;
 
 /// Where each request of a shard goes. `Send`, but not `Sync`: its rotors are cells.

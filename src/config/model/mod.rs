@@ -204,6 +204,18 @@ pub enum Protocol {
     Tls,
 }
 
+/// As the operator writes it.
+impl fmt::Display for Protocol {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Http => "HTTP",
+            Self::Https => "HTTPS",
+            Self::Tcp => "TCP",
+            Self::Tls => "TLS",
+        })
+    }
+}
+
 /// A host of a server or virtual service, lower case, without a trailing dot.
 #[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub enum HostPattern {
@@ -256,8 +268,6 @@ pub struct Timeouts {
     pub tunnel_idle: Duration,
     /// How long a closed connection is still read so that the last response is not lost to a reset.
     pub linger: Duration,
-    /// From the accept to a whole ClientHello, and to the end of the handshake where TLS ends here: closed.
-    pub handshake: Duration,
 }
 
 impl Default for Timeouts {
@@ -270,7 +280,6 @@ impl Default for Timeouts {
             keep_alive: Duration::from_secs(60),
             tunnel_idle: Duration::from_secs(3600),
             linger: Duration::from_secs(2),
-            handshake: Duration::from_secs(10),
         }
     }
 }
