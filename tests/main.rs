@@ -41,6 +41,7 @@ mod repo_rules;
 mod routing;
 mod scripts;
 mod start;
+mod tcp;
 mod timeouts;
 mod timers;
 mod tls;

@@ -125,8 +125,8 @@ fn announce(supervisor: &Supervisor) {
     for listening in supervisor.listening() {
         let _ = writeln!(
             out,
-            "listening {} gateway={} server={} protocol=HTTP",
-            listening.address, listening.gateway, listening.server
+            "listening {} gateway={} server={} protocol={}",
+            listening.address, listening.gateway, listening.server, listening.protocol
         );
     }
     let _ = writeln!(

@@ -3,6 +3,7 @@
 
 mod files;
 mod generated;
+mod layer4;
 mod meaning;
 
 use std::path::{Path, PathBuf};

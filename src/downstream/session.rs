@@ -10,13 +10,18 @@ use std::rc::Rc;
 
 use super::accept::Listener;
 use super::active::{Next, active};
+use super::detect::{self, Found};
 use crate::config::model::{Limits, Timeouts};
 use crate::downstream::wire::Wire;
+use crate::gateway::passthrough::{self, Client};
 use crate::shard::deadlines::{OnDue, Timer};
+use crate::shard::installed::Installed;
 use crate::shard::process::ConnectionPlace;
 use crate::shard::turnover::Opened;
 use crate::shard::{FRESH_DRAIN, Shard};
+use crate::sys::buffer::Buffer;
 use crate::sys::socket::{Socket, has_bytes};
+use crate::table::Entry;
 
 /// A client connection. The timer stands before the socket: it must go first.
 pub struct Session {
@@ -59,6 +64,11 @@ impl Session {
         }
     }
 
+    /// The client of a relay.
+    pub(super) const fn relay_client(&self) -> Client<'_, Wire> {
+        Client { stream: &self.wire, timer: &self.timer, peer: self.peer }
+    }
+
     /// Whether the connection is to end after the response under way, for reasons of ours.
     pub(super) fn is_ending(&self, limits: &Limits) -> bool {
         self.shard.is_draining()
@@ -87,6 +97,16 @@ impl Drop for Session {
 
 /// Serves a connection to its end. Until it speaks it holds no buffer, however many there are.
 pub async fn serve(session: Session) {
+    let Some(entry) = entry_of(&session) else { return };
+    if entry != Entry::Http {
+        match Box::pin(detect::open(&session, entry)).await {
+            Found::Closed => return,
+            Found::Http => {}
+            Found::Relay { installed, cluster, early } => {
+                return Box::pin(relay(&session, installed, cluster, early)).await;
+            }
+        }
+    }
     loop {
         let first = session.served.get() == 0;
         let Some(timeouts) = timeouts_of(&session) else { return };
@@ -116,6 +136,23 @@ pub async fn serve(session: Session) {
             Next::Idle => {}
             Next::Closed => return,
         }
+    }
+}
+
+/// What the connections of the session's listener are.
+fn entry_of(session: &Session) -> Option<Entry> {
+    let (installed, id) = session.listener.resolve(&session.shard)?;
+    Some(installed.table().entry(id))
+}
+
+/// Relays bytes between the client and an endpoint.
+async fn relay(session: &Session, installed: Rc<Installed>, cluster: usize, early: Buffer) {
+    let shard = &session.shard;
+    session.timer.disarm();
+    match Box::pin(passthrough::connect(shard, installed, cluster)).await {
+        Some(target) => passthrough::run(shard, session.relay_client(), target, early).await,
+        // Nothing was sent: what the client has must not look like an answer.
+        None => session.wire.abort(),
     }
 }
 

@@ -135,6 +135,12 @@ impl Wire {
         }
     }
 
+    /// Makes the coming close a reset.
+    pub(super) fn abort(&self) {
+        self.cut();
+        self.socket.reset_on_close();
+    }
+
     /// Sends close_notify, unless part of something else is under way or the content was cut.
     fn say_goodbye(&self) {
         let Some(tls) = self.tls.get() else { return };
@@ -157,12 +163,24 @@ impl ByteStream for Wire {
         self.read(buffer).await
     }
 
+    async fn read_cancelable(&self, buffer: Buffer, handle: CancelHandle) -> (io::Result<usize>, Buffer) {
+        self.read_cancelable(buffer, handle).await
+    }
+
     async fn write_all(&self, buffer: Buffer, advance: impl Fn()) -> (io::Result<()>, Buffer) {
         self.write_all(buffer, advance).await
     }
 
     fn end_sending(&self) {
         self.end_sending();
+    }
+
+    fn cut(&self) {
+        self.cut();
+    }
+
+    fn plain(&self) -> Option<&Socket> {
+        self.plain()
     }
 
     fn socket(&self) -> &Socket {

@@ -6,6 +6,8 @@
 use std::io;
 use std::os::fd::RawFd;
 
+use monoio::io::CancelHandle;
+
 use super::bulk::End;
 use crate::message::{BodyLength, ResponseHead};
 use crate::sys::buffer::Buffer;
@@ -22,12 +24,25 @@ pub trait ByteStream {
     /// Appends what arrives to `buffer`, which must have room; `Ok(0)` is the end of the stream.
     fn read(&self, buffer: Buffer) -> impl Future<Output = (io::Result<usize>, Buffer)>;
 
+    /// As [`Self::read`], ended early with `ECANCELED` by the handle's canceller.
+    fn read_cancelable(
+        &self,
+        buffer: Buffer,
+        handle: CancelHandle,
+    ) -> impl Future<Output = (io::Result<usize>, Buffer)>;
+
     /// Sends all of `buffer` and returns it empty. Calls `advance` before each piece.
     fn write_all(&self, buffer: Buffer, advance: impl Fn())
     -> impl Future<Output = (io::Result<()>, Buffer)>;
 
     /// Ends sending; the other direction goes on.
     fn end_sending(&self);
+
+    /// What was sent is not whole and must not look so to the peer.
+    fn cut(&self);
+
+    /// The socket, where the bytes are those on the socket.
+    fn plain(&self) -> Option<&Socket>;
 
     /// The socket below.
     fn socket(&self) -> &Socket;
@@ -42,12 +57,23 @@ impl ByteStream for Socket {
         self.read(buffer).await
     }
 
+    async fn read_cancelable(&self, buffer: Buffer, handle: CancelHandle) -> (io::Result<usize>, Buffer) {
+        self.read_cancelable(buffer, handle).await
+    }
+
     async fn write_all(&self, buffer: Buffer, advance: impl Fn()) -> (io::Result<()>, Buffer) {
         self.write_all(buffer, advance).await
     }
 
     fn end_sending(&self) {
         self.shutdown(std::net::Shutdown::Write);
+    }
+
+    /// Nothing: only a reset tells, and that is for the caller to ask for.
+    fn cut(&self) {}
+
+    fn plain(&self) -> Option<&Socket> {
+        Some(self)
     }
 
     fn socket(&self) -> &Socket {

@@ -317,7 +317,8 @@ impl Shard {
     /// What is under way at the shard's end.
     fn cut(&self) -> Cut {
         let tunnels = self.stats.tunnels_open.value();
-        Cut { exchanges: self.stats.exchanges_open.value().saturating_sub(tunnels), tunnels }
+        let exchanges = self.stats.exchanges_open.value().saturating_sub(tunnels);
+        Cut { exchanges, tunnels: tunnels + self.stats.relays_open.value() }
     }
 
     fn dump(&self) -> ShardDump {

@@ -63,6 +63,8 @@ fn config(hosts: usize, routes: usize) -> Config {
             idle_connections_max: 1,
             first_byte_timeout: std::time::Duration::from_secs(1),
             body_gap_timeout: std::time::Duration::from_secs(1),
+            tcp_idle_timeout: std::time::Duration::from_secs(1),
+            connection_duration_max: None,
             origin,
         }],
         ..Config::default()

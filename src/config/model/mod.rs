@@ -12,7 +12,7 @@ use ipnet::IpNet;
 mod l4;
 mod tls;
 
-pub use self::l4::{L4Match, L4Route};
+pub use self::l4::{L4Match, L4Route, RuleKind};
 pub use self::tls::{ServerTls, TlsMode, TlsTerms};
 
 /// Everything an operator wrote, checked and cross-referenced.
@@ -202,6 +202,18 @@ pub enum Protocol {
     Tcp,
     /// TLS that passes through, routed by SNI; or ends here and goes on as bytes.
     Tls,
+}
+
+/// As the operator writes it.
+impl fmt::Display for Protocol {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Http => "HTTP",
+            Self::Https => "HTTPS",
+            Self::Tcp => "TCP",
+            Self::Tls => "TLS",
+        })
+    }
 }
 
 /// A host of a server or virtual service, lower case, without a trailing dot.
@@ -401,6 +413,10 @@ pub struct Cluster {
     pub first_byte_timeout: Duration,
     /// Between two arrivals of response body bytes, or two advances of a request body upstream: the exchange fails.
     pub body_gap_timeout: Duration,
+    /// A relayed connection without a byte in either direction: closed.
+    pub tcp_idle_timeout: Duration,
+    /// A relayed connection in all: closed.
+    pub connection_duration_max: Option<Duration>,
     /// Where the service was written.
     pub origin: Origin,
 }
