@@ -23,6 +23,8 @@ mod l4_reach;
 mod lower;
 mod matching;
 pub mod model;
+mod pairs;
+mod pem;
 mod process;
 mod reach;
 pub mod render;

@@ -154,10 +154,49 @@ pub(super) static SERVER: Schema = Schema::new(
 
 pub(super) static SERVER_TLS: Schema = Schema::new(
     "`tls` of a server",
-    &["mode"],
-    &["server_certificate", "private_key", "ca_certificates", "credential_name"],
+    &[
+        "mode",
+        "server_certificate",
+        "private_key",
+        "ocsp_response",
+        "certificates",
+        "ca_certificates",
+        "ca_crl",
+        "crl_depth",
+        "crl_unknown_status",
+        "crl_expired",
+        "subject_alt_names",
+        "verify_certificate_spki",
+        "verify_certificate_hash",
+        "min_protocol_version",
+        "max_protocol_version",
+        "cipher_profile",
+        "cipher_suites",
+    ],
+    &["https_redirect", "credential_name", "credential_names", "insecure_skip_verify", "workload"],
 )
-.example("`{ mode = \"PASSTHROUGH\" }`");
+.example("`{ mode = \"SIMPLE\", server_certificate = \"..\", private_key = \"..\" }` or `{ mode = \"PASSTHROUGH\" }`")
+.elsewhere(&[
+    ("ssl_certificate", "write `server_certificate`"),
+    ("certificate", "write `server_certificate`"),
+    ("cert", "write `server_certificate`"),
+    ("crt", "write `server_certificate`"),
+    ("ssl_certificate_key", "write `private_key`"),
+    ("key", "write `private_key`"),
+    ("ca", "write `ca_certificates`"),
+    ("client_ca", "write `ca_certificates`"),
+    ("ssl_protocols", "write `min_protocol_version` and `max_protocol_version`"),
+    ("ssl_ciphers", "write `cipher_suites` or `cipher_profile`"),
+    ("tls_certificates", "write `certificates`"),
+    ("credential_name", "write `server_certificate` and `private_key`, paths of files"),
+]);
+
+pub(super) static CERTIFICATE: Schema = Schema::new(
+    "an entry of `certificates`",
+    &["server_certificate", "private_key", "ocsp_response"],
+    &["ca_certificates"],
+)
+.example("`{ server_certificate = \"..\", private_key = \"..\" }`");
 
 pub(super) static VIRTUAL_SERVICE: Schema = Schema::new(
     "[[virtual_service]]",

@@ -1,31 +1,334 @@
-//! `tls` of a server.
+//! `tls` of a server: from its keys and the files they name to [`ServerTls`].
+//!
+//! Certificates, keys and lists are read here, so that every problem with them has a place in the configuration. What
+//! they are worth is judged by [`crate::tls`]. Nothing of a private key ever stands in a message.
 
-use crate::config::diagnostic::Problem;
+use std::sync::Arc;
+
+use crate::config::diagnostic::{Problem, visible};
 use crate::config::drafts::HostAt;
 use crate::config::model::{Protocol, ServerTls};
+use crate::config::pairs;
+use crate::config::pem::{self, File};
 use crate::config::schema;
-use crate::config::tree::{Reader, Table};
+use crate::config::tree::{At, Reader, Table};
+use crate::tls::clients::{ClientPolicy, Revocation, Sha256, read_crls};
+use crate::tls::pair::read_chain;
+use crate::tls::suites;
+use crate::tls::terms::Wanted;
+use rustls::SupportedCipherSuite;
+
+/// Names or pins of clients in one list.
+const CLIENTS_MAX: usize = 10_000;
+
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Mode {
+    Mutual,
+    OptionalMutual,
+    Passthrough,
+    Simple,
+}
+
+const MODES: [(&str, Mode); 4] = [
+    ("SIMPLE", Mode::Simple),
+    ("MUTUAL", Mode::Mutual),
+    ("OPTIONAL_MUTUAL", Mode::OptionalMutual),
+    ("PASSTHROUGH", Mode::Passthrough),
+];
+
+/// Keys that say something of TLS that ends here.
+const KEYS_OF_TERMINATION: [&str; 6] = [
+    "server_certificate",
+    "private_key",
+    "certificates",
+    "min_protocol_version",
+    "max_protocol_version",
+    "cipher_suites",
+];
 
 /// Lowers the `tls` table of a server of `protocol` (`None`: it could not be read).
 pub(super) fn lower(
     reader: &mut Reader<'_>,
-    table: &Table<'_>,
+    server: &Table<'_>,
     protocol: Option<Protocol>,
-    _hosts: &[HostAt],
+    hosts: &[HostAt],
 ) -> Option<ServerTls> {
     let protocol = protocol?;
-    let needed = matches!(protocol, Protocol::Https | Protocol::Tls);
-    if needed {
-        reader.missing(table, "tls", "`tls = { mode = \"PASSTHROUGH\" }`");
+    let has_tls = matches!(protocol, Protocol::Https | Protocol::Tls);
+    if has_tls {
+        reader.missing(
+            server,
+            "tls",
+            "`tls = { mode = \"SIMPLE\", server_certificate = \"..\", private_key = \"..\" }`",
+        );
     }
-    let tls = reader.child(table, "tls", &schema::SERVER_TLS)?;
-    if !needed {
+    let table = reader.child(server, "tls", &schema::SERVER_TLS)?;
+    if !has_tls {
         let problem =
-            Problem::error("misplaced-key", reader.place(&tls.span), "`tls` of a server without TLS");
-        reader.push(problem.expected("`protocol = \"HTTPS\"` or `protocol = \"TLS\"`"));
+            Problem::error("misplaced-key", reader.place(&table.span), "`tls` of a server without TLS");
+        let expected = "`protocol = \"HTTPS\"`, or `protocol = \"TLS\"` for other protocols over TLS";
+        reader.push(problem.expected(expected));
         return None;
     }
-    reader.missing(&tls, "mode", "`mode = \"PASSTHROUGH\"`");
-    let later = ["SIMPLE", "MUTUAL", "OPTIONAL_MUTUAL"];
-    reader.word(&tls, "mode", &[("PASSTHROUGH", ())], &later).map(|()| ServerTls::Passthrough)
+    reader.missing(
+        &table,
+        "mode",
+        "`mode = \"SIMPLE\"`, `\"MUTUAL\"`, `\"OPTIONAL_MUTUAL\"` or `\"PASSTHROUGH\"`",
+    );
+    let mode = reader.word(&table, "mode", &MODES, &["AUTO_PASSTHROUGH", "ISTIO_MUTUAL"])?;
+    match mode {
+        Mode::Passthrough => passthrough(reader, &table, protocol),
+        Mode::Simple => terminate(reader, &table, protocol, hosts, None),
+        Mode::Mutual | Mode::OptionalMutual => {
+            let clients = clients(reader, &table, mode == Mode::OptionalMutual)?;
+            terminate(reader, &table, protocol, hosts, Some(clients))
+        }
+    }
+}
+
+fn passthrough(reader: &mut Reader<'_>, table: &Table<'_>, protocol: Protocol) -> Option<ServerTls> {
+    if protocol == Protocol::Https {
+        let place = reader.any(table, "mode")?.place;
+        let problem = Problem::error("bad-value", place, "HTTPS ends TLS here: it can not pass through");
+        reader.push(problem.expected("`protocol = \"TLS\"` with `PASSTHROUGH`, or another mode"));
+        return None;
+    }
+    for key in KEYS_OF_TERMINATION {
+        if let Some(value) = reader.any(table, key) {
+            let message = format!("`{key}` means nothing where TLS passes through");
+            reader.push(Problem::error("misplaced-key", value.place, message).hint("remove the key"));
+        }
+    }
+    no_client_keys(reader, table, "where TLS passes through");
+    Some(ServerTls::Passthrough)
+}
+
+/// Keys on client certificates, where none is asked for.
+fn no_client_keys(reader: &mut Reader<'_>, table: &Table<'_>, why: &str) {
+    let keys = [
+        "ca_certificates",
+        "ca_crl",
+        "crl_depth",
+        "crl_unknown_status",
+        "crl_expired",
+        "subject_alt_names",
+        "verify_certificate_spki",
+        "verify_certificate_hash",
+    ];
+    for key in keys {
+        if let Some(value) = reader.any(table, key) {
+            let problem =
+                Problem::error("misplaced-key", value.place, format!("`{key}` means nothing {why}"));
+            reader.push(problem.expected("`mode = \"MUTUAL\"` or `\"OPTIONAL_MUTUAL\"`, or no such key"));
+        }
+    }
+}
+
+fn terminate(
+    reader: &mut Reader<'_>,
+    table: &Table<'_>,
+    protocol: Protocol,
+    hosts: &[HostAt],
+    clients: Option<ClientPolicy>,
+) -> Option<ServerTls> {
+    if clients.is_none() {
+        no_client_keys(reader, table, "with mode SIMPLE");
+    }
+    let errors_before = reader.problems.errors();
+    let pairs = pairs::read(reader, table, hosts);
+    let (tls12, tls13) = versions(reader, table);
+    let suites = cipher_suites(reader, table, tls12, tls13);
+    let alpn: Vec<&'static [u8]> = if protocol == Protocol::Https { vec![b"http/1.1"] } else { Vec::new() };
+    if reader.problems.errors() > errors_before || pairs.is_empty() {
+        return None;
+    }
+    let wanted = Wanted { pairs, clients, tls12, tls13, suites, alpn };
+    match wanted.compile() {
+        Ok(terms) => Some(ServerTls::Terminate(Arc::new(terms))),
+        Err(reason) => {
+            let place = reader.place(&table.span);
+            reader.push(Problem::error(
+                "bad-tls",
+                place,
+                format!("these TLS settings do not work: {reason}"),
+            ));
+            None
+        }
+    }
+}
+
+fn versions(reader: &mut Reader<'_>, table: &Table<'_>) -> (bool, bool) {
+    let words = [("TLS_AUTO", None), ("TLSV1_2", Some(2)), ("TLSV1_3", Some(3))];
+    let mut version = |key| {
+        let older = reader
+            .any(table, key)
+            .filter(|value| matches!(value.value.as_str(), Some("TLSV1_0" | "TLSV1_1")));
+        if let Some(older) = older {
+            let problem =
+                Problem::error("bad-value", older.place, format!("`{key}`: TLS before 1.2 is not spoken"));
+            reader
+                .push(problem.expected("`TLSV1_2` or `TLSV1_3`").hint("RFC 8996 deprecates the older ones"));
+            return None;
+        }
+        reader.word(table, key, &words, &[]).flatten()
+    };
+    let (min, max) =
+        (version("min_protocol_version").unwrap_or(2), version("max_protocol_version").unwrap_or(3));
+    if min > max {
+        let place =
+            reader.any(table, "max_protocol_version").map_or_else(|| reader.place(&table.span), |v| v.place);
+        let problem =
+            Problem::error("bad-value", place, "`max_protocol_version` is below `min_protocol_version`");
+        reader.push(problem.expected("a minimum that is not above the maximum"));
+    }
+    let modern = modern(reader, table);
+    if modern && max < 3 {
+        let place =
+            reader.any(table, "cipher_profile").map_or_else(|| reader.place(&table.span), |v| v.place);
+        let problem =
+            Problem::error("bad-value", place, "profile MODERN has TLS 1.3 only, which is switched off");
+        reader.push(problem.expected("no `max_protocol_version`, or `cipher_profile = \"INTERMEDIATE\"`"));
+    }
+    (min <= 2 && !modern, max >= 3)
+}
+
+/// Mozilla's profiles: MODERN is TLS 1.3 alone, INTERMEDIATE adds TLS 1.2 with forward secrecy and AEAD, all that rustls
+/// has.
+fn modern(reader: &Reader<'_>, table: &Table<'_>) -> bool {
+    reader.any(table, "cipher_profile").is_some_and(|value| value.value.as_str() == Some("MODERN"))
+}
+
+fn cipher_suites(
+    reader: &mut Reader<'_>,
+    table: &Table<'_>,
+    tls12: bool,
+    tls13: bool,
+) -> Vec<SupportedCipherSuite> {
+    reader.word(table, "cipher_profile", &[("INTERMEDIATE", ()), ("MODERN", ())], &["FIPS", "OLD"]);
+    let of_versions = |suite: &SupportedCipherSuite| if suite.tls13().is_some() { tls13 } else { tls12 };
+    let all: Vec<SupportedCipherSuite> = suites::all().into_iter().filter(of_versions).collect();
+    let Some(list) = reader.any(table, "cipher_suites") else { return all };
+    let mut chosen: Vec<SupportedCipherSuite> = Vec::new();
+    let names: Vec<String> = suites::all().into_iter().map(suites::name).collect();
+    for text in reader.strings(table, "cipher_suites", 100) {
+        match suites::by_name(text.value) {
+            Some(suite) if of_versions(&suite) => chosen.push(suite),
+            Some(_) => {
+                let message = format!("`{}` belongs to a TLS version that is not spoken here", text.value);
+                reader.push(Problem::error("bad-value", text.place, message).hint("remove it"));
+            }
+            None => {
+                let message = format!("`{}` is no cipher suite that is supported", visible(text.value));
+                let hint = reader.problems.did_you_mean(text.value, names.iter().map(String::as_str));
+                let problem = Problem::error("bad-value", text.place, message);
+                reader.push(problem.expected(format!("some of {}", names.join(", "))).hint_if(hint));
+            }
+        }
+    }
+    for (spoken, version, has) in [
+        (tls12, "1.2", chosen.iter().any(|suite| suite.tls13().is_none())),
+        (tls13, "1.3", chosen.iter().any(|suite| suite.tls13().is_some())),
+    ] {
+        if spoken && !has {
+            let message = format!("`cipher_suites` has none for TLS {version}, which is spoken here");
+            let problem = Problem::error("bad-value", list.place, message);
+            reader
+                .push(problem.expected(
+                    "a suite for each version, or `min_protocol_version` / `max_protocol_version`",
+                ));
+        }
+    }
+    chosen
+}
+
+fn clients(reader: &mut Reader<'_>, table: &Table<'_>, optional: bool) -> Option<ClientPolicy> {
+    reader.missing(
+        table,
+        "ca_certificates",
+        "`ca_certificates = \"..\"`, a PEM file with the clients' authorities",
+    );
+    let roots = pem::text(reader, table, "ca_certificates").and_then(|file| {
+        let roots = read_chain(&file.content);
+        judged(reader, &file, roots, "a certificate")
+    });
+    let crls = match pem::text(reader, table, "ca_crl") {
+        Some(file) => {
+            let crls = read_crls(&file.content);
+            judged(reader, &file, crls, "a certificate revocation list").unwrap_or_default()
+        }
+        None => {
+            for key in ["crl_depth", "crl_unknown_status", "crl_expired"] {
+                if let Some(value) = reader.any(table, key).filter(|_| !table.has("ca_crl")) {
+                    let message = format!("`{key}` means nothing without `ca_crl`");
+                    reader.push(Problem::error("misplaced-key", value.place, message));
+                }
+            }
+            Vec::new()
+        }
+    };
+    let answers = [("DENY", false), ("ALLOW", true)];
+    let revocation = Revocation {
+        leaf_only: reader
+            .word(table, "crl_depth", &[("CHAIN", false), ("LEAF", true)], &[])
+            .unwrap_or_default(),
+        allow_unknown: reader.word(table, "crl_unknown_status", &answers, &[]).unwrap_or_default(),
+        allow_expired: reader.word(table, "crl_expired", &answers, &[]).unwrap_or_default(),
+    };
+    let names = reader.strings(table, "subject_alt_names", CLIENTS_MAX);
+    Some(ClientPolicy {
+        optional,
+        roots: roots?,
+        crls,
+        revocation,
+        names: names.into_iter().map(|name| Box::from(name.value)).collect(),
+        spki: pins(reader, table, "verify_certificate_spki"),
+        certificates: pins(reader, table, "verify_certificate_hash"),
+    })
+}
+
+/// What was found in a file; at least one.
+fn judged<T>(
+    reader: &mut Reader<'_>,
+    file: &File<String>,
+    found: Result<Vec<T>, String>,
+    what: &str,
+) -> Option<Vec<T>> {
+    let reason = match found {
+        Ok(found) if !found.is_empty() => return Some(found),
+        Ok(_) => format!("holds no {}", what.trim_start_matches("a ")),
+        Err(reason) => reason,
+    };
+    let message = format!("{} {reason}", file.shown());
+    reader
+        .push(Problem::error("bad-file", file.place, message).expected(format!("PEM with {what} at least")));
+    None
+}
+
+/// SHA-256 fingerprints: base64, or hex with or without colons.
+fn pins(reader: &mut Reader<'_>, table: &Table<'_>, key: &str) -> Vec<Sha256> {
+    let mut pins = Vec::new();
+    for text in reader.strings(table, key, CLIENTS_MAX) {
+        match pin(text) {
+            Some(pin) => pins.push(pin),
+            None => {
+                let message = format!("`{}` is no SHA-256 fingerprint", visible(text.value));
+                let problem = Problem::error("bad-value", text.place, message);
+                reader.push(problem.expected("44 characters of base64, or 64 hexadecimal digits"));
+            }
+        }
+    }
+    pins
+}
+
+fn pin(text: At<&str>) -> Option<Sha256> {
+    let hex: String = text.value.chars().filter(|c| *c != ':').collect();
+    let bytes = if hex.len() == 64 {
+        let digits = hex.as_bytes().chunks_exact(2);
+        digits
+            .map(|pair| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok())
+            .collect::<Option<Vec<u8>>>()?
+    } else {
+        data_encoding::BASE64.decode(text.value.as_bytes()).ok()?
+    };
+    bytes.try_into().ok()
 }

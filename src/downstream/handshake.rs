@@ -4,6 +4,8 @@
 
 use std::time::Duration;
 
+use rustls::pki_types::UnixTime;
+
 use super::linger::linger;
 use super::response_sink::send;
 use super::session::Session;
@@ -51,12 +53,25 @@ pub(super) async fn handshake(
     }
     session.timer.disarm();
     session.timer.forget_canceller();
-    stats.tls_handshakes.add();
     if machine.is_resumed() {
+        if !is_still_good(&machine, terms) {
+            stats.tls_refused.add();
+            return Err(NoTls);
+        }
         stats.tls_resumed.add();
     }
+    stats.tls_handshakes.add();
     session.wire.start_tls(machine);
     Ok(())
+}
+
+/// rustls takes a resumed session's client certificate as it was verified then; it may have ended since, or the list of
+/// revoked ones has.
+fn is_still_good(machine: &Machine, terms: &TlsTerms) -> bool {
+    match machine.client_certificates() {
+        [] => true,
+        [leaf, chain @ ..] => terms.clients.verify_client_cert(leaf, chain, UnixTime::now()).is_ok(),
+    }
 }
 
 async fn flush(session: &Session, machine: &mut Machine, gap: Duration) -> Result<(), NoTls> {

@@ -18,7 +18,7 @@ const OPENSSL: [(&str, &str); 6] = [
 #[must_use]
 pub fn name(suite: SupportedCipherSuite) -> String {
     let name = format!("{:?}", suite.suite());
-    name.strip_prefix("TLS13_").map_or(name.clone(), |rest| format!("TLS_{rest}"))
+    name.strip_prefix("TLS13_").map_or_else(|| name.clone(), |rest| format!("TLS_{rest}"))
 }
 
 /// The suite of a name.
