@@ -112,6 +112,13 @@ impl Buffer {
         self.bytes.get(self.start..).unwrap_or_default()
     }
 
+    /// The content, to be changed in place.
+    #[inline]
+    #[must_use]
+    pub fn filled_mut(&mut self) -> &mut [u8] {
+        self.bytes.get_mut(self.start..).unwrap_or_default()
+    }
+
     /// Length of the content in bytes.
     #[inline]
     #[must_use]
