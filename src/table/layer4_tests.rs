@@ -67,12 +67,12 @@ fn ask(table: &RoutingTable, listener: u16, name: Option<&str>, from: IpAddr, to
         Sni::Unknown => "unknown".to_owned(),
         Sni::Terminate { gateway, rules, .. } => {
             let route = table.l4_route(rules, from, || Some(to));
-            let route = route.map_or("-".to_owned(), |route| route.pick_cluster().to_string());
+            let route = route.map_or_else(|| "-".to_owned(), |route| route.pick_cluster().to_string());
             format!("terminate {} {route}", gateway.name)
         }
         Sni::Passthrough { rules, .. } => table
             .l4_route(rules, from, || Some(to))
-            .map_or("-".to_owned(), |route| route.pick_cluster().to_string()),
+            .map_or_else(|| "-".to_owned(), |route| route.pick_cluster().to_string()),
     }
 }
 
