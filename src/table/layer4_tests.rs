@@ -30,7 +30,12 @@ fn terminating(protocol: Protocol, port: u16, hosts: &[&str]) -> Server {
         .unwrap()
         .with_no_client_auth()
         .with_cert_resolver(Arc::new(rustls::server::ResolvesServerCertUsingSni::new()));
-    let terms = TlsTerms { mode: TlsMode::Simple, config: Arc::new(config) };
+    let terms = TlsTerms {
+        mode: TlsMode::Simple,
+        config: Arc::new(config),
+        clients: rustls::server::WebPkiClientVerifier::no_client_auth(),
+        fingerprint: [0; 32],
+    };
     Server { protocol, tls: Some(ServerTls::Terminate(Arc::new(terms))), ..server(port, hosts) }
 }
 
