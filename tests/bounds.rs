@@ -419,7 +419,13 @@ fn read_bulk(address: std::net::SocketAddr, stop: &AtomicBool) {
         let mut stream = TcpStream::connect(address).unwrap();
         stream.set_read_timeout(Some(DEADLINE)).unwrap();
         stream.write_all(b"GET / HTTP/1.1\r\nHost: a.test\r\nConnection: close\r\n\r\n").unwrap();
-        while !stop.load(Ordering::Relaxed) && stream.read(&mut chunk).unwrap() > 0 {}
+        while !stop.load(Ordering::Relaxed) {
+            match stream.read(&mut chunk) {
+                Ok(0) => break,
+                Err(error) if error.kind() != io::ErrorKind::Interrupted => panic!("read: {error}"),
+                _ => {}
+            }
+        }
     }
 }
 

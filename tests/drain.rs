@@ -348,6 +348,7 @@ fn read_response(stream: &mut TcpStream, answer: &mut Vec<u8>) -> bool {
     while !answer.ends_with(b"\r\n\r\nok") {
         match stream.read(&mut chunk) {
             Ok(count @ 1..) => answer.extend_from_slice(&chunk[..count]),
+            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
             _ => return false,
         }
     }

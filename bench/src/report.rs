@@ -17,7 +17,8 @@ pub struct LoadReport {
     pub seconds: f64,
     /// Requests answered as expected per second.
     pub requests_per_second: f64,
-    /// Everything else, by kind: `connect`, `read`, `write`, `closed`, `timeout`, `status`, `content`, `malformed`.
+    /// Everything else, by kind: `connect`, `tls`, `read`, `write`, `closed`, `timeout`, `status`, `content`,
+    /// `malformed`.
     pub errors: BTreeMap<String, u64>,
     /// Content bytes received.
     pub content_bytes: u64,
@@ -27,6 +28,33 @@ pub struct LoadReport {
     pub quantiles: Vec<(f64, f64)>,
     /// What the generator itself used and how late it was.
     pub generator: Generator,
+    /// TLS, where the target is asked over it.
+    #[serde(default)]
+    pub tls: Option<TlsReport>,
+}
+
+/// What was agreed on with the target, and how.
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+pub struct TlsReport {
+    /// Version: `1.2` or `1.3`.
+    pub version: String,
+    /// Cipher suite.
+    pub cipher_suite: String,
+    /// Key exchange; empty for a resumed session of TLS 1.2, which has none.
+    pub key_exchange: String,
+    /// Handshakes before the run.
+    pub set_up: Handshakes,
+    /// Handshakes of requests that count.
+    pub measured: Handshakes,
+}
+
+/// Handshakes by kind.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+pub struct Handshakes {
+    /// With certificate and signature.
+    pub full: u64,
+    /// With a key of an earlier session.
+    pub resumed: u64,
 }
 
 /// Latency in microseconds.

@@ -267,7 +267,8 @@ fn writes_a_distribution() {
 fn wrong_command_lines_exit_with_2() {
     for arguments in [
         &["load"][..],
-        &["load", "https://127.0.0.1/"],
+        &["load", "ftp://127.0.0.1/"],
+        &["load", "http://127.0.0.1/", "--insecure"],
         &["load", "http://127.0.0.1/", "--hosts", "2"],
         &["load", "http://127.0.0.1/", "--header", "no colon"],
         &["load", "http://127.0.0.1/", "--threads", "2", "--connections", "1"],

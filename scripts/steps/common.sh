@@ -61,12 +61,24 @@ stop() {
     wait "$1"
 }
 
-# A real nginx that answers 200, at $nginx_address. The port was free a moment ago; nginx cannot choose one itself, so
+# A certificate for 127.0.0.2 that is its own root, and its key, in $work/server.pem and server.key.
+make_certificate() {
+    openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN=test \
+        -addext subjectAltName=IP:127.0.0.2 -addext basicConstraints=critical,CA:FALSE \
+        -keyout "$work/server.key" -out "$work/server.pem" 2>"$work/openssl.log"
+}
+
+# A real nginx that answers 200, at $nginx_address; after make_certificate, over TLS too, at $nginx_tls_address. The port was free a moment ago; nginx cannot choose one itself, so
 # that is retried if somebody was faster.
 start_nginx() {
-    local port
+    local port tls=
     for _ in 1 2 3 4 5; do
         port=$((20000 + RANDOM % 10000))
+        nginx_tls_address=127.0.0.2:$port
+        if [ -e "$work/server.pem" ]; then
+            tls="listen $nginx_tls_address ssl; ssl_certificate $work/server.pem; ssl_certificate_key $work/server.key;
+                ssl_protocols TLSv1.2 TLSv1.3; ssl_session_cache shared:tls:1m;"
+        fi
         mkdir -p "$work/nginx"
         cat >"$work/nginx.conf" <<CONF
 daemon off;
@@ -89,6 +101,7 @@ http {
     }
     server {
         listen 127.0.0.1:$port;
+        $tls
         location / { default_type text/plain; return 200 "hello from nginx\n"; }
         # The same, at three times the cost.
         location /proxied { proxy_pass http://self/; proxy_http_version 1.1; proxy_set_header Connection ""; }

@@ -301,6 +301,7 @@ impl Conn {
         while let Some(rest) = bytes.get(sent..).filter(|rest| !rest.is_empty()) {
             match self.stream.write(rest) {
                 Ok(count) => sent += count,
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) if matches!(error.kind(), ErrorKind::TimedOut | ErrorKind::WouldBlock) => break,
                 Err(error) => panic!("send: {error}"),
             }

@@ -91,6 +91,7 @@ impl Client {
         while let Some(rest) = bytes.get(sent..).filter(|rest| !rest.is_empty()) {
             match self.stream.write(rest) {
                 Ok(count) => sent += count,
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 // On a busy host the gateway's own timer may be first: it answers, lingers for a while, then closes.
                 Err(error)
                     if matches!(

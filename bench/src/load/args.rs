@@ -10,6 +10,7 @@ use super::plan::Plan;
 use super::requests::{Distribution, Requests, Shape};
 use super::response::Expected;
 use super::target::Target;
+use super::trust::{self, TlsArgs};
 use crate::cores::CoreList;
 use crate::units;
 
@@ -25,16 +26,22 @@ timeout.
 Hosts: with --hosts N, request heads are rendered before the run, one for each of the numbers 0 to N-1 in
 --host-pattern, and each request draws one (zipf: number r as often as 1/(r+1)). A body is copied behind the head then.
 
+TLS (https:// URLs): kept connections do their handshakes before the run. With --close each request has one, which
+counts into its latency: a full one, or with --tls-resume one that resumes a session. For that each thread first
+collects a ticket per connection, with connections that do nothing else. How many handshakes were full and how many
+resumed is in the report. Errors of the handshake and of TLS later on count as `tls`.
+
 A run in which the generator itself may have been the bottleneck is INVALID and exits with 1:
   closed loop    its threads were busy more than 97 % of the time
   constant rate  they would be, at the CPU time per request that was measured, could they start as many as asked for;
                  requests started later than --max-lag at the 99th percentile although a connection was idle;
                  or requests were due and connections idle at the end
   both           connections could not be opened before the run, or nothing was answered as expected
+  --tls-resume   fewer than half of the handshakes resumed a session
 Failed requests do not make a run invalid: they are counted by kind, and have no latency.
 
 --json prints one object: valid, invalid_reasons, requests, seconds, requests_per_second, errors, content_bytes,
-latency_us, quantiles, generator, url, connections, threads, rate, receipt.
+latency_us, quantiles, generator, tls, url, connections, threads, rate, receipt.
 
 Examples:
   ringgate-bench load http://127.0.0.1:8080/
@@ -42,6 +49,8 @@ Examples:
   ringgate-bench load http://127.0.0.1:8080/ --rate 5000 --json --hgrm latency.hgrm
   ringgate-bench load http://127.0.0.1:8080/upload --method POST --body-bytes 16384 --expect-status 201
   ringgate-bench load http://127.0.0.1:8080/ --hosts 100000 --host-pattern 'h{}.example.test' --host-distribution zipf
+  ringgate-bench load https://127.0.0.1:8443/ --ca root.pem --sni www.example.test --tls-version 1.3
+  ringgate-bench load https://127.0.0.1:8443/ --insecure --close --tls-resume
 
 Exit codes:
   0  measured
@@ -80,7 +89,7 @@ impl From<DriverName> for Driver {
 #[derive(Args, Clone, Debug)]
 #[command(after_help = MORE, args_override_self = true)]
 pub(crate) struct LoadArgs {
-    /// What to ask for: `http://HOST[:PORT][/PATH]`
+    /// What to ask for: `http://HOST[:PORT][/PATH]` or `https://..`
     #[arg(value_name = "URL", value_parser = Target::parse)]
     pub(crate) url: Target,
     /// Requests per second over all connections, instead of the closed loop
@@ -149,6 +158,9 @@ pub(crate) struct LoadArgs {
     /// Write the latency distribution for HdrHistogram's plotters, in microseconds
     #[arg(long, value_name = "FILE")]
     pub(crate) hgrm: Option<PathBuf>,
+    /// Options of TLS
+    #[command(flatten)]
+    pub(crate) tls: TlsArgs,
 }
 
 fn rate(text: &str) -> Result<f64, String> {
@@ -187,9 +199,17 @@ impl LoadArgs {
                 Requests::new(&shape, std::iter::once(host.clone()), self.host_distribution)
             }
         };
+        let tls = if self.url.secure {
+            let host = self.host.as_ref().unwrap_or(&self.url.authority);
+            Some(self.tls.tls(trust::name_of(host))?)
+        } else {
+            self.tls.check_unused()?;
+            None
+        };
         let nanoseconds = |duration: Duration| duration.as_nanos() as u64;
         Ok(Plan {
             address: self.url.resolve()?,
+            tls,
             requests,
             expected: Expected {
                 status: self.expect_status,

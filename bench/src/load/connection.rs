@@ -15,6 +15,8 @@ use ringgate::sys::socket::Socket;
 
 use super::clock;
 use super::response::{Reader, Response};
+use super::secure;
+use super::session::Session;
 use super::tally::ErrorKind;
 use super::worker::{Slot, Worker};
 
@@ -38,6 +40,8 @@ struct Connection {
     /// The request: sent, it is rewound and sent again.
     output: Buffer,
     input: Buffer,
+    /// TLS on the open connection.
+    session: Option<Box<Session>>,
     /// The response said that the connection ends behind it.
     ends: bool,
 }
@@ -46,7 +50,8 @@ struct Connection {
 pub(super) async fn run(worker: Rc<Worker>, id: usize) {
     let Some(slot) = worker.slots.get(id) else { return };
     let (output, input) = (Buffer::default(), Buffer::new(Class::Medium));
-    let mut connection = Connection { worker: Rc::clone(&worker), output, input, ends: false };
+    let session = slot.session.take();
+    let mut connection = Connection { worker: Rc::clone(&worker), output, input, session, ends: false };
     let mut now = clock::now();
     while let Some(turn) = worker.next(id, now).await {
         slot.started.set(turn.started);
@@ -57,7 +62,7 @@ pub(super) async fn run(worker: Rc<Worker>, id: usize) {
             outcome = Err(ErrorKind::Timeout);
             slot.socket.take();
         }
-        worker.record(turn, outcome, now);
+        worker.record(turn, outcome, slot.handshake.take(), now);
         if connection.ends {
             connection.await_end(slot, now).await;
             now = clock::now();
@@ -74,7 +79,8 @@ pub(super) async fn run(worker: Rc<Worker>, id: usize) {
 impl Connection {
     /// One request on the open connection, or on a new one; the length of the content.
     async fn request(&mut self, slot: &Slot) -> Result<u64, ErrorKind> {
-        let plan = &self.worker.shared.plan;
+        let worker = Rc::clone(&self.worker);
+        let plan = &worker.shared.plan;
         let open = slot.socket.borrow().clone();
         let socket = match open {
             Some(socket) => socket,
@@ -83,13 +89,28 @@ impl Connection {
                 let socket = Rc::new(dialled.map_err(|_| ErrorKind::Connect)?);
                 slot.socket.replace(Some(Rc::clone(&socket)));
                 self.input.clear();
+                if let Some(client) = &worker.client {
+                    self.session = None;
+                    let session = secure::handshake(client, &socket).await.map_err(|_| {
+                        slot.socket.take();
+                        ErrorKind::Tls
+                    })?;
+                    slot.handshake.set(session.kind());
+                    self.session = Some(Box::new(session));
+                }
                 socket
             }
         };
-        let mut random = self.worker.random.get();
+        let mut random = worker.random.get();
         plan.requests.render(&mut random, &mut self.output);
-        self.worker.random.set(random);
-        match exchange(&self.worker, &socket, &mut self.output, &mut self.input).await {
+        worker.random.set(random);
+        let answered = match &mut self.session {
+            None => exchange(&worker, &socket, &mut self.output, &mut self.input).await,
+            Some(session) => {
+                secure::exchange(&worker, &socket, session, self.output.filled(), &mut self.input).await
+            }
+        };
+        match answered {
             Err(kind) => {
                 slot.socket.take();
                 Err(kind)
@@ -97,6 +118,9 @@ impl Connection {
             Ok(response) => {
                 self.ends = !response.keeps_alive;
                 if plan.close && response.keeps_alive {
+                    if let Some(session) = &mut self.session {
+                        secure::close(session, &socket).await;
+                    }
                     slot.socket.take();
                 }
                 response.check(&plan.expected)?;
@@ -111,9 +135,15 @@ impl Connection {
         slot.started.set(now);
         if let Some(socket) = slot.socket.take() {
             slot.socket.replace(Some(Rc::clone(&socket)));
-            self.input.clear();
-            let (_, input) = socket.read(mem::take(&mut self.input)).await;
-            self.input = input;
+            loop {
+                self.input.clear();
+                let (received, input) = socket.read(mem::take(&mut self.input)).await;
+                self.input = input;
+                // With TLS, records come before the end.
+                if self.session.is_none() || !matches!(received, Ok(1..)) {
+                    break;
+                }
+            }
         }
         slot.socket.take();
         slot.started.set(0);

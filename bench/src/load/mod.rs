@@ -1,7 +1,7 @@
 //! `ringgate-bench load`: an HTTP/1.1 load generator.
 //!
 //! ```text
-//! args -> plan (target, requests) -> a worker per thread -> connection per connection (response, schedule)
+//! args -> plan (target, requests) -> a worker per thread -> connection per connection (response, schedule; with TLS secure, session)
 //!      -> tally -> verdict -> output, hgrm
 //! ```
 
@@ -26,8 +26,13 @@ mod plan;
 mod requests;
 mod response;
 mod schedule;
+mod secure;
+mod session;
+mod set_up;
 mod tally;
 mod target;
+mod tickets;
+mod trust;
 mod verdict;
 mod worker;
 

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::plan::Plan;
 use crate::receipt::Receipt;
-use crate::report::LoadReport;
+use crate::report::{Handshakes, LoadReport, TlsReport};
 
 /// What `--json` prints: the report, and how it came about.
 #[derive(Clone, Debug, Deserialize, Serialize)]
@@ -39,6 +39,13 @@ pub(super) fn text(document: &Document, plan: &Plan) -> String {
     let close = if plan.close { ", a new connection per request" } else { "" };
     line("load", format!("{kind}, connections: {connections}, threads: {threads}{close}"));
     line("generator", receipt.driver.clone());
+    if let Some(tls) = &report.tls {
+        line("tls", agreed(tls));
+        line(
+            "handshakes",
+            format!("{} before the run, {} measured", counts(tls.set_up), counts(tls.measured)),
+        );
+    }
     if !report.valid {
         for reason in &report.invalid_reasons {
             line("INVALID", reason.clone());
@@ -82,6 +89,16 @@ pub(super) fn text(document: &Document, plan: &Plan) -> String {
         line("own lag", format!("p99 {}", time(generator.lag_p99_us)));
     }
     text
+}
+
+fn agreed(tls: &TlsReport) -> String {
+    let parts = [&tls.version, &tls.cipher_suite, &tls.key_exchange];
+    let parts: Vec<&str> = parts.into_iter().map(String::as_str).filter(|part| !part.is_empty()).collect();
+    parts.join(", ")
+}
+
+fn counts(handshakes: Handshakes) -> String {
+    format!("{} full and {} resumed", handshakes.full, handshakes.resumed)
 }
 
 fn errors(report: &LoadReport) -> String {

@@ -6,6 +6,7 @@ use ringgate::config::model::Driver;
 
 use super::requests::Requests;
 use super::response::Expected;
+use super::trust::Tls;
 use crate::cores::CoreList;
 
 /// A run.
@@ -13,6 +14,8 @@ use crate::cores::CoreList;
 pub(crate) struct Plan {
     /// Where to.
     pub(crate) address: SocketAddr,
+    /// TLS, for an `https` URL.
+    pub(crate) tls: Option<Tls>,
     /// What is sent.
     pub(crate) requests: Requests,
     /// What must come back.

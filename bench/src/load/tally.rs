@@ -2,13 +2,18 @@
 
 use hdrhistogram::Histogram;
 
+use rustls::HandshakeKind;
+
 use super::clock::SECOND;
+use crate::report::Handshakes;
 
 /// Kinds of failed requests; the names are those of the report.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum ErrorKind {
     /// The connection could not be opened.
     Connect,
+    /// The handshake failed, or TLS did later.
+    Tls,
     /// Receiving failed.
     Read,
     /// Sending failed.
@@ -27,8 +32,9 @@ pub(crate) enum ErrorKind {
 
 impl ErrorKind {
     /// All kinds, in the order of their numbers.
-    pub(crate) const ALL: [Self; 8] = [
+    pub(crate) const ALL: [Self; 9] = [
         Self::Connect,
+        Self::Tls,
         Self::Read,
         Self::Write,
         Self::Closed,
@@ -42,6 +48,7 @@ impl ErrorKind {
     pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::Connect => "connect",
+            Self::Tls => "tls",
             Self::Read => "read",
             Self::Write => "write",
             Self::Closed => "closed",
@@ -50,6 +57,22 @@ impl ErrorKind {
             Self::Content => "content",
             Self::Malformed => "malformed",
         }
+    }
+}
+
+impl Handshakes {
+    /// Counts one.
+    pub(crate) fn count(&mut self, kind: HandshakeKind) {
+        match kind {
+            HandshakeKind::Resumed => self.resumed += 1,
+            HandshakeKind::Full | HandshakeKind::FullWithHelloRetryRequest => self.full += 1,
+        }
+    }
+
+    /// Adds others.
+    pub(crate) const fn add(&mut self, others: Self) {
+        self.full += others.full;
+        self.resumed += others.resumed;
     }
 }
 
@@ -67,6 +90,8 @@ pub(crate) struct Tally {
     pub(crate) errors: [u64; ErrorKind::ALL.len()],
     /// Content bytes received.
     pub(crate) content_bytes: u64,
+    /// Handshakes of requests that opened a connection.
+    pub(crate) handshakes: Handshakes,
     /// When the last request ended.
     pub(crate) last: u64,
 }
@@ -79,6 +104,7 @@ impl Tally {
             lag: histogram()?,
             errors: [0; ErrorKind::ALL.len()],
             content_bytes: 0,
+            handshakes: Handshakes::default(),
             last: 0,
         })
     }
@@ -116,6 +142,7 @@ impl Tally {
             *sum += count;
         }
         self.content_bytes += other.content_bytes;
+        self.handshakes.add(other.handshakes);
         self.last = self.last.max(other.last);
         Ok(())
     }
@@ -137,8 +164,8 @@ mod tests {
         let mut sum = Tally::new().unwrap();
         sum.add(&tally).unwrap();
         sum.add(&tally).unwrap();
-        assert_eq!((sum.latency.len(), sum.errors, sum.content_bytes, sum.last), (2, [2; 8], 20, 6));
-        assert_eq!(sum.ended(), 18);
+        assert_eq!((sum.latency.len(), sum.errors, sum.content_bytes, sum.last), (2, [2; 9], 20, 6));
+        assert_eq!(sum.ended(), 20);
         assert!(ErrorKind::ALL.iter().enumerate().all(|(at, kind)| *kind as usize == at));
     }
 }

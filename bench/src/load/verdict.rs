@@ -6,14 +6,15 @@
 //! * closed loop: the generator's threads were busy for more than [`BUSY_MAX`] of the time, so that the rate is its own;
 //! * constant rate: at its cost per request it would be, could it start as many as were asked for;
 //! * constant rate: requests started late at the 99th percentile although connections were idle (`--max-lag`);
-//! * constant rate: at the end, requests were due and connections idle.
+//! * constant rate: at the end, requests were due and connections idle;
+//! * sessions were to be resumed, and most were not.
 //!
 //! That a target does not keep up is a result, and so are failed requests.
 
 use super::plan::Plan;
 use super::tally::{ErrorKind, Tally};
 use super::worker::{Part, Usage};
-use crate::report::{Generator, Latency, LoadReport};
+use crate::report::{Generator, Handshakes, Latency, LoadReport, TlsReport};
 
 /// Share of its threads' time from which on the generator counts as the bottleneck.
 pub(super) const BUSY_MAX: f64 = 0.97;
@@ -32,6 +33,8 @@ pub(crate) struct Whole {
     pub(crate) seconds: f64,
     /// Sum of what they used.
     pub(crate) usage: Usage,
+    /// What was agreed on, with the handshakes of all.
+    pub(crate) tls: Option<TlsReport>,
     /// Requests due and not started at the end, and idle connections then.
     pub(crate) backlog: (u64, usize),
 }
@@ -39,17 +42,25 @@ pub(crate) struct Whole {
 impl Whole {
     /// Adds the threads up.
     pub(crate) fn new(parts: &[Part]) -> Result<Self, String> {
-        let mut whole = Self { tally: Tally::new()?, seconds: 0.0, usage: Usage::default(), backlog: (0, 0) };
+        let mut whole =
+            Self { tally: Tally::new()?, seconds: 0.0, usage: Usage::default(), tls: None, backlog: (0, 0) };
         for part in parts {
             whole.tally.add(&part.tally)?;
             whole.seconds = whole.seconds.max(part.measured as f64 / 1e9);
             whole.usage.cpu += part.usage.cpu;
             whole.usage.present += part.usage.present;
             whole.usage.requests += part.usage.requests;
+            match (&mut whole.tls, &part.tls) {
+                (Some(all), Some(tls)) => all.set_up.add(tls.set_up),
+                (all, tls) => *all = tls.clone(),
+            }
             if part.backlog.1 > 0 {
                 whole.backlog.0 += part.backlog.0;
                 whole.backlog.1 += part.backlog.1;
             }
+        }
+        if let Some(tls) = &mut whole.tls {
+            tls.measured = whole.tally.handshakes;
         }
         Ok(whole)
     }
@@ -87,6 +98,7 @@ pub(crate) fn report(plan: &Plan, whole: &Whole) -> LoadReport {
             busy: ratio(whole.usage.cpu as f64, whole.usage.present as f64),
             lag_p99_us: tally.lag.value_at_quantile(0.99) as f64 / MICROSECOND,
         },
+        tls: whole.tls.clone(),
     };
     report.invalid_reasons = reasons(plan, &report, whole.backlog);
     report.valid = report.invalid_reasons.is_empty();
@@ -108,6 +120,17 @@ fn reasons(plan: &Plan, report: &LoadReport, backlog: (u64, usize)) -> Vec<Strin
     let limit = plan.lag_max as f64 / MICROSECOND;
     if report.requests == 0 {
         reasons.push("no request was answered as expected: see the errors".to_owned());
+    }
+    if let (Some(tls), true) = (&report.tls, plan.tls.as_ref().is_some_and(|tls| tls.resume)) {
+        let (counts, measured) = (tls.measured, tls.measured != Handshakes::default());
+        let Handshakes { full, resumed } = if measured { counts } else { tls.set_up };
+        if full > resumed {
+            reasons.push(format!(
+                "--tls-resume, but {full} of {} handshakes were full: the server gives too few tickets or takes none \
+                 back",
+                full + resumed
+            ));
+        }
     }
     let Some(rate) = plan.rate else {
         if generator.busy > BUSY_MAX {
@@ -157,7 +180,7 @@ mod tests {
             tally.lag.saturating_record(lag_ns);
         }
         let usage = Usage { cpu: cpu_ns, present: 2_000_000_000, requests };
-        Whole { tally, seconds: 2.0, usage, backlog: (0, 0) }
+        Whole { tally, seconds: 2.0, usage, tls: None, backlog: (0, 0) }
     }
 
     fn invalid(rate: Option<f64>, whole: &Whole, word: &str) -> bool {

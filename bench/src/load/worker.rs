@@ -9,24 +9,26 @@ use std::time::Duration;
 use ringgate::config::model::RING_ENTRIES_DEFAULT;
 use ringgate::sys::ring::{self, Rung};
 use ringgate::sys::socket::Socket;
+use rustls::HandshakeKind;
 
 use super::clock::{self, SECOND, Timer};
 use super::connection;
 use super::plan::Plan;
 use super::response::LastHead;
 use super::schedule::{Schedule, Turn};
+use super::session::Session;
+use super::set_up::{self, Opened};
 use super::tally::{ErrorKind, Tally};
+use super::trust::Client;
 use crate::cores;
 use crate::random::Random;
+use crate::report::TlsReport;
 
 /// How often deadlines are looked at, at most: requests time out up to this much late.
 const TICK: u64 = SECOND / 20;
 
 /// How long connections get to notice that the run is over.
 const GRACE: u64 = SECOND;
-
-/// Connections that are opened at a time, fewer than any listener's backlog.
-const DIALS_MAX: usize = 64;
 
 /// Between the meeting of the threads and the first request.
 const HEAD_START: u64 = SECOND / 1000;
@@ -87,6 +89,8 @@ pub(crate) struct Part {
     pub(crate) usage: Usage,
     /// Requests due and not started at the end of the schedule, while so many connections were idle.
     pub(crate) backlog: (u64, usize),
+    /// What was agreed on before the run, with TLS.
+    pub(crate) tls: Option<TlsReport>,
     /// Driver it ran on.
     pub(crate) rung: Rung,
 }
@@ -109,6 +113,10 @@ pub(super) struct Slot {
     pub(super) started: Cell<u64>,
     /// Its socket.
     pub(super) socket: RefCell<Option<Rc<Socket>>>,
+    /// TLS of a connection that was opened before the run, until its task takes it over.
+    pub(super) session: Cell<Option<Box<Session>>>,
+    /// The handshake that the request under way needed.
+    pub(super) handshake: Cell<Option<HandshakeKind>>,
     /// The sweep has ended its request.
     pub(super) expired: Cell<bool>,
 }
@@ -116,6 +124,8 @@ pub(super) struct Slot {
 /// A thread's state, shared with its connections.
 pub(super) struct Worker {
     pub(super) shared: Arc<Shared>,
+    /// For TLS.
+    pub(super) client: Option<Client>,
     pub(super) slots: Vec<Slot>,
     pub(super) last_head: LastHead,
     pub(super) random: Cell<Random>,
@@ -156,15 +166,19 @@ pub(crate) fn run(shared: &Arc<Shared>, index: usize) -> Option<Part> {
 
 async fn measure(shared: Arc<Shared>, index: usize, tally: Tally, rung: Rung) -> Option<Part> {
     let count = shared.plan.connections_of(index);
-    let (sockets, timer) = match prepare(&shared.plan, count).await {
-        Ok(prepared) => prepared,
-        Err(reason) => {
-            shared.fail(reason);
-            (Vec::new(), None)
-        }
+    let client = shared.plan.tls.as_ref().map(|tls| tls.client(count));
+    let timer = shared.plan.rate.map(|_| Timer::new()).transpose();
+    let prepared = match timer {
+        Ok(timer) => set_up::open(&shared.plan, client.as_ref(), count).await.map(|opened| (timer, opened)),
+        Err(error) => Err(format!("no timer: {error}")),
     };
+    let (timer, mut opened) = prepared.unwrap_or_else(|reason| {
+        shared.fail(reason);
+        (None, Opened::default())
+    });
     let epoch = shared.meet()?;
-    let worker = Rc::new(Worker::new(shared, index, epoch, sockets, tally));
+    let tls = opened.tls.take();
+    let worker = Rc::new(Worker::new(shared, index, epoch, (client, opened), tally));
     if worker.schedule.is_none() {
         monoio::time::sleep(Duration::from_nanos(epoch.saturating_sub(clock::now()))).await;
     }
@@ -185,54 +199,21 @@ async fn measure(shared: Arc<Shared>, index: usize, tally: Tally, rung: Rung) ->
         measured: until.saturating_sub(worker.from),
         usage: worker.usage.get().unwrap_or_default(),
         backlog: worker.backlog.get(),
+        tls,
         rung,
         tally: worker.tally.replace(Tally::new().ok()?),
     };
     Some(part)
 }
 
-/// Opens a thread's connections, or one to see that it can be done where each request has its own.
-async fn prepare(plan: &Plan, count: usize) -> Result<(Vec<Rc<Socket>>, Option<Timer>), String> {
-    let timer = match plan.rate {
-        Some(_) => Some(Timer::new().map_err(|error| format!("no timer: {error}"))?),
-        None => None,
-    };
-    let wanted = if plan.close { 1 } else { count };
-    let opened = Rc::new(RefCell::new((Vec::new(), None)));
-    let (address, timeout, left) = (plan.address, plan.timeout, Rc::new(Cell::new(wanted)));
-    let dials: Vec<_> = (0..wanted.min(DIALS_MAX))
-        .map(|_| {
-            let (opened, left) = (Rc::clone(&opened), Rc::clone(&left));
-            monoio::spawn(async move {
-                while let Some(rest) = left.get().checked_sub(1) {
-                    left.set(rest);
-                    match connection::dial(address, timeout).await {
-                        Ok(socket) => opened.borrow_mut().0.push(Rc::new(socket)),
-                        Err(error) => {
-                            left.set(0);
-                            opened.borrow_mut().1 = Some(error);
-                        }
-                    }
-                }
-            })
-        })
-        .collect();
-    for dial in dials {
-        dial.await;
-    }
-    let (sockets, error) = opened.take();
-    match error {
-        Some(error) => Err(format!(
-            "set-up: {} of {wanted} connections to {address} were opened, then: {error}",
-            sockets.len()
-        )),
-        None if plan.close => Ok((Vec::new(), timer)),
-        None => Ok((sockets, timer)),
-    }
-}
-
 impl Worker {
-    fn new(shared: Arc<Shared>, index: usize, epoch: u64, sockets: Vec<Rc<Socket>>, tally: Tally) -> Self {
+    fn new(
+        shared: Arc<Shared>,
+        index: usize,
+        epoch: u64,
+        (client, opened): (Option<Client>, Opened),
+        tally: Tally,
+    ) -> Self {
         let plan = &shared.plan;
         let count = plan.connections_of(index);
         let from = epoch + plan.warmup;
@@ -247,10 +228,12 @@ impl Worker {
         });
         let until = schedule.as_ref().map_or(from + plan.duration, Schedule::end);
         let slots: Vec<Slot> = (0..count).map(|_| Slot::default()).collect();
-        for (slot, socket) in slots.iter().zip(sockets) {
-            slot.socket.replace(Some(socket));
+        for (slot, (socket, session)) in slots.iter().zip(opened.connections) {
+            slot.socket.replace(Some(Rc::new(socket)));
+            slot.session.set(session);
         }
         Self {
+            client,
             slots,
             last_head: LastHead::default(),
             random: Cell::new(Random::new(index as u64)),
@@ -290,7 +273,13 @@ impl Worker {
 
     /// Counts a request that ended at `now`, if it belongs to the measured part.
     #[inline]
-    pub(super) fn record(&self, turn: Turn, outcome: Result<u64, ErrorKind>, now: u64) {
+    pub(super) fn record(
+        &self,
+        turn: Turn,
+        outcome: Result<u64, ErrorKind>,
+        handshake: Option<HandshakeKind>,
+        now: u64,
+    ) {
         let belongs = match self.schedule {
             None => now >= self.from && now < self.until.get(),
             Some(_) => turn.due >= self.from,
@@ -298,6 +287,9 @@ impl Worker {
         if belongs {
             let mut tally = self.tally.borrow_mut();
             tally.record(outcome, now - turn.due, now);
+            if let Some(kind) = handshake {
+                tally.handshakes.count(kind);
+            }
             let enough = self.schedule.is_none() && tally.ended() >= self.requests_max;
             drop(tally);
             if enough {
