@@ -30,6 +30,7 @@ mod lifecycle;
 mod lingering;
 mod logs;
 mod mixed;
+mod passthrough;
 mod paths;
 mod pressure;
 mod readme;

@@ -8,7 +8,7 @@
 use std::rc::Rc;
 use std::time::Duration;
 
-use super::client_hello::{self, Walk};
+use super::client_hello::{self, Outcome};
 use super::handshake::handshake;
 use super::linger::linger;
 use super::session::Session;
@@ -89,6 +89,7 @@ async fn read_hello(session: &Session, timeouts: &Timeouts) -> Option<Hello> {
     let waited = Duration::from_millis(shard.deadlines.now_ms() - began_ms);
     timer.arm(timeouts.handshake.saturating_sub(waited), OnDue::ShutRead);
     let mut bytes = Buffer::new(Class::Medium);
+    let mut need = 1;
     loop {
         let (result, returned) = wire.read(bytes).await;
         bytes = returned;
@@ -98,26 +99,36 @@ async fn read_hello(session: &Session, timeouts: &Timeouts) -> Option<Hello> {
             }
             return None;
         }
-        let full = bytes.spare() == 0;
-        match client_hello::walk(bytes.filled()) {
-            Walk::Complete(hello) => {
+        if bytes.len() < need {
+            continue;
+        }
+        match client_hello::walk(bytes.filled(), &mut shard.hello_scratch.borrow_mut()) {
+            Outcome::Complete(hello) => {
                 timer.disarm();
                 let name = hello.server_name.map(Box::from);
                 return Some(Hello { name, bytes });
             }
-            Walk::Incomplete if !full => {}
-            Walk::NotTls => {
+            Outcome::Incomplete { need: more } => {
+                need = more;
+                continue;
+            }
+            Outcome::NotTls(what) => {
                 shard.stats.tls_not_tls.add();
+                tracing::debug!(peer = %session.peer, reason = what.reason(), "not TLS");
                 return None;
             }
-            Walk::Incomplete | Walk::Malformed => {
+            Outcome::Malformed(why) => {
                 shard.stats.tls_malformed_hellos.add();
-                refuse(session, DECODE_ERROR, timeouts.linger).await;
-                return None;
+                tracing::debug!(peer = %session.peer, reason = why.reason(), "malformed ClientHello");
             }
         }
+        refuse(session, DECODE_ERROR, timeouts.linger).await;
+        return None;
     }
 }
+
+/// Room for the longest hello there is, and all that is read before there is a verdict.
+const _: () = assert!(client_hello::WIRE_BYTES_MAX < Class::Medium.bytes());
 
 /// Does what the hello asks for. The bounds on time are those of the gateway that the name belongs to from here on.
 async fn follow(session: &Session, hello: Hello) -> Found {

@@ -167,6 +167,7 @@ impl<'d, F: ByteStream, T: ByteStream> Direction<'d, F, T> {
         let shard = self.watch.shard;
         let mut plain = self.from.plain().zip(self.to.plain());
         let mut bulk_bytes = 0;
+        let mut hot = None;
         loop {
             if !buffer.is_empty() {
                 let (filled, count) = (buffer.spare() == 0, buffer.len());
@@ -192,7 +193,7 @@ impl<'d, F: ByteStream, T: ByteStream> Direction<'d, F, T> {
                     buffer = Buffer::new(Class::Large);
                 }
             }
-            let (result, returned) = self.read(buffer).await;
+            let (result, returned) = self.read(buffer, &mut hot).await;
             buffer = returned;
             match result {
                 Ok(0) => break,
@@ -207,17 +208,20 @@ impl<'d, F: ByteStream, T: ByteStream> Direction<'d, F, T> {
         Ok(())
     }
 
-    /// Reads what comes next; the wait for it is soon one without a buffer.
-    async fn read(&self, buffer: Buffer) -> (std::io::Result<usize>, Buffer) {
+    /// Reads what comes next; the wait for it is soon one without a buffer. `hot` is the timer of the wait with one.
+    async fn read(&self, buffer: Buffer, hot: &mut Option<Timer>) -> (std::io::Result<usize>, Buffer) {
         if buffer.spare() > 0 {
-            let timer = self.watch.shard.deadlines.timer(self.from.socket().fd());
+            let timer = || self.watch.shard.deadlines.timer(self.from.socket().fd());
+            let timer = hot.get_or_insert_with(timer);
             timer.arm(HOT, OnDue::CancelRead);
             let (result, returned) = self.from.read_cancelable(buffer, timer.cancel_handle()).await;
+            timer.disarm();
             match result {
                 Err(error) if error.raw_os_error() == Some(libc::ECANCELED) => {}
                 result => return (result, returned),
             }
         }
+        *hot = None;
         if let Err(error) = self.from.readable().await {
             return (Err(error), Buffer::default());
         }

@@ -30,7 +30,12 @@ fn terminating(protocol: Protocol, port: u16, hosts: &[&str]) -> Server {
         .unwrap()
         .with_no_client_auth()
         .with_cert_resolver(Arc::new(rustls::server::ResolvesServerCertUsingSni::new()));
-    let terms = TlsTerms { mode: TlsMode::Simple, config: Arc::new(config) };
+    let terms = TlsTerms {
+        mode: TlsMode::Simple,
+        config: Arc::new(config),
+        clients: rustls::server::WebPkiClientVerifier::no_client_auth(),
+        fingerprint: [0; 32],
+    };
     Server { protocol, tls: Some(ServerTls::Terminate(Arc::new(terms))), ..server(port, hosts) }
 }
 
@@ -67,12 +72,12 @@ fn ask(table: &RoutingTable, listener: u16, name: Option<&str>, from: IpAddr, to
         Sni::Unknown => "unknown".to_owned(),
         Sni::Terminate { gateway, rules, .. } => {
             let route = table.l4_route(rules, from, || Some(to));
-            let route = route.map_or("-".to_owned(), |route| route.pick_cluster().to_string());
+            let route = route.map_or_else(|| "-".to_owned(), |route| route.pick_cluster().to_string());
             format!("terminate {} {route}", gateway.name)
         }
         Sni::Passthrough { rules, .. } => table
             .l4_route(rules, from, || Some(to))
-            .map_or("-".to_owned(), |route| route.pick_cluster().to_string()),
+            .map_or_else(|| "-".to_owned(), |route| route.pick_cluster().to_string()),
     }
 }
 

@@ -189,7 +189,7 @@ impl RoutingTable {
     /// Number of rules in all virtual services.
     #[must_use]
     pub fn route_count(&self) -> usize {
-        self.routes.len()
+        self.routes.len() + self.l4_routes.len()
     }
 
     /// The virtual host that an authority leads to on a listener; `None` for an unknown host.
