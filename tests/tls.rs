@@ -29,7 +29,11 @@ impl Site {
     }
 
     fn server(&self, port: u16, hosts: &[&str], mode: &str, more: &str) -> String {
-        let names: Vec<&str> = hosts.iter().map(|host| if *host == "*" { "a.test" } else { *host }).collect();
+        let names: Vec<&str> = hosts
+            .iter()
+            .map(|host| if *host == "*" { "a.test" } else { *host })
+            .chain(["127.0.0.1"])
+            .collect();
         let name = names[0].trim_start_matches("*.");
         let (certificate, key) = self.authority.server(&names).write(&self.directory, name);
         format!(
@@ -296,6 +300,57 @@ both_drivers! {
                 assert_eq!(served(Some(&stranger)), with_stranger, "{mode}");
             }
         }
+    }
+
+    /// Requests for a host on other terms than the connection's are sent back to a connection of their own.
+    fn hosts_on_other_terms_are_misdirected(driver) {
+        let (site, backend) = (Site::new(), Backend::start(mirror));
+        let clients = Authority::new("clients' CA");
+        let ca = site.directory.write("clients.pem", &clients.certificate);
+        let port = crate::pressure::free_port();
+        let mutual = format!(", ca_certificates = {ca:?}");
+        let mut text = String::from("[[gateway]]\nname = \"web\"\n");
+        text += &site.server(port, &["a.test"], "SIMPLE", "");
+        text += &site.server(port, &["b.test", "c.test"], "SIMPLE", "");
+        text += &site.server(port, &["m.test"], "MUTUAL", &mutual);
+        text += &site.server(port, &["*"], "OPTIONAL_MUTUAL", &mutual);
+        text += &format!(
+            "[[gateway.server]]\nport = {port}\nbind = \"127.0.0.1\"\nprotocol = \"TLS\"\nhosts = [\"p.test\"]\n\
+             tls = {{ mode = \"PASSTHROUGH\" }}\n"
+        );
+        text += "[[gateway]]\nname = \"other\"\n";
+        text += &site.server(port, &["o.test"], "SIMPLE", "");
+        text += &config::virtual_service("all", "*", "route = [{ destination = { host = \"app\" } }]")
+            .replace("[\"web\"]", "[\"web\", \"other\"]");
+        text += "[[virtual_service]]\nname = \"p\"\nhosts = [\"p.test\"]\ngateways = [\"web\"]\n[[virtual_service.tls]]\n\
+                 match = [{ sni_hosts = [\"p.test\"] }]\nroute = [{ destination = { host = \"app\" } }]\n";
+        text += &config::service("app", &[backend.address()], "");
+        let gateway = Gateway::start(driver, &text);
+        let address = SocketAddr::from(([127, 0, 0, 1], port));
+        let config = site.client(ALL);
+        let mut simple = TlsClient::connect(address, &config, "a.test");
+        for (host, status) in [
+            ("a.test", 200),
+            ("b.test", 200),
+            ("c.test:443", 200),
+            ("m.test", 421),
+            ("p.test", 421),
+            ("o.test", 421),
+            ("z.test", 421),
+            ("a.test", 200),
+        ] {
+            assert_eq!(simple.get(host, "/").status, status, "{host}");
+        }
+        let identity = clients.client("spiffe://test/app");
+        let with_identity = site.authority.client_config(ALL, Some(&identity));
+        let mut mutual = TlsClient::connect(address, &with_identity, "m.test");
+        assert_eq!(mutual.get("m.test", "/").status, 200);
+        assert_eq!(mutual.get("a.test", "/").status, 421);
+        // Neither does a connection without a name reach a host that asks for certificates.
+        let mut unnamed = TlsClient::connect(address, &with_identity, "127.0.0.1");
+        assert_eq!(unnamed.get("m.test", "/").status, 421);
+        assert_eq!(unnamed.get("z.test", "/").status, 200);
+        drop(gateway);
     }
 
     /// What is not TLS, or no TLS that is spoken here, ends without a byte of HTTP and hinders nobody.

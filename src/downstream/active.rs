@@ -296,7 +296,7 @@ impl Connection<'_> {
             self.output = Buffer::new(Class::Small);
         }
         let Scratch { request: head, response, path } = &mut self.scratch;
-        let client = Client { peer: session.peer.ip(), tls: session.wire.is_tls() };
+        let client = Client { peer: session.peer.ip(), tls: session.wire.made_for() };
         let planned = plan::plan(shard, &installed, listener, head, self.input.filled(), client, path);
         // Answers before this one must not wait for its endpoint, nor pile up.
         if !self.output.is_empty() && (planned.is_ok() || self.output.len() >= Class::Small.bytes()) {

@@ -6,6 +6,7 @@
 //! name leads nowhere, or whose hello is malformed, hears a fatal alert; one that does not speak TLS hears nothing.
 
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::client_hello::{self, Outcome};
@@ -14,6 +15,7 @@ use super::linger::linger;
 use super::session::Session;
 use crate::config::model::{Protocol, Timeouts};
 use crate::gateway::passthrough;
+use crate::gateway::plan::MadeFor;
 use crate::shard::FRESH_DRAIN;
 use crate::shard::deadlines::OnDue;
 use crate::shard::installed::Installed;
@@ -143,7 +145,9 @@ async fn follow(session: &Session, hello: Hello) -> Found {
             }
         }
         Sni::Terminate { gateway, server, terms, rules } => {
-            if handshake(session, bytes, terms, &gateway.timeouts).await.is_err() {
+            let made_for =
+                MadeFor { gateway: Arc::clone(&gateway.name), policy: terms.policy, named: name.is_some() };
+            if handshake(session, bytes, terms, made_for, &gateway.timeouts).await.is_err() {
                 return Found::Closed;
             }
             if server.protocol == Protocol::Https {

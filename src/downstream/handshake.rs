@@ -10,6 +10,7 @@ use super::linger::linger;
 use super::response_sink::send;
 use super::session::Session;
 use crate::config::model::{Timeouts, TlsTerms};
+use crate::gateway::plan::MadeFor;
 use crate::shard::deadlines::OnDue;
 use crate::sys::buffer::{Buffer, Class};
 use crate::tls::machine::{Machine, TlsError};
@@ -23,6 +24,7 @@ pub(super) async fn handshake(
     session: &Session,
     hello: Buffer,
     terms: &TlsTerms,
+    made_for: MadeFor,
     timeouts: &Timeouts,
 ) -> Result<(), NoTls> {
     let stats = &session.shard.stats;
@@ -61,7 +63,7 @@ pub(super) async fn handshake(
         stats.tls_resumed.add();
     }
     stats.tls_handshakes.add();
-    session.wire.start_tls(machine);
+    session.wire.start_tls(machine, made_for);
     Ok(())
 }
 

@@ -10,6 +10,7 @@ use std::os::fd::RawFd;
 
 use monoio::io::CancelHandle;
 
+use crate::gateway::plan::MadeFor;
 use crate::gateway::stream::ByteStream;
 use crate::sys::buffer::{Buffer, Class};
 use crate::sys::socket::Socket;
@@ -25,6 +26,7 @@ pub struct Wire {
 }
 
 struct Tls {
+    made_for: MadeFor,
     machine: RefCell<Machine>,
     /// Part of what was encrypted may not be sent yet: nothing else can go out.
     mid_write: Cell<bool>,
@@ -40,8 +42,13 @@ impl Wire {
     }
 
     /// From now on everything goes through TLS, whose handshake is over. Once.
-    pub fn start_tls(&self, machine: Machine) {
-        let tls = Tls { machine: RefCell::new(machine), mid_write: Cell::new(false), cut: Cell::new(false) };
+    pub fn start_tls(&self, machine: Machine, made_for: MadeFor) {
+        let tls = Tls {
+            made_for,
+            machine: RefCell::new(machine),
+            mid_write: Cell::new(false),
+            cut: Cell::new(false),
+        };
         let started = self.tls.set(Box::new(tls));
         debug_assert!(started.is_ok());
     }
@@ -50,6 +57,12 @@ impl Wire {
     #[must_use]
     pub fn is_tls(&self) -> bool {
         self.tls.get().is_some()
+    }
+
+    /// What the connection was made for; `None` without TLS.
+    #[must_use]
+    pub fn made_for(&self) -> Option<&MadeFor> {
+        self.tls.get().map(|tls| &tls.made_for)
     }
 
     /// The socket below.

@@ -1,5 +1,5 @@
-//! From what an operator wants of TLS at a server to what rustls makes handshakes with, and its fingerprint: equal
-//! terms, equal fingerprint, whenever and from whichever file they were read.
+//! From what an operator wants of TLS at a server to what rustls makes handshakes with, and its fingerprints: equal
+//! terms, equal fingerprints, whenever and from whichever file they were read.
 
 use std::sync::{Arc, LazyLock};
 
@@ -55,7 +55,8 @@ impl Wanted {
             Some(policy) => verifier(policy, &PROVIDER)?,
             None => WebPkiClientVerifier::no_client_auth(),
         };
-        let fingerprint = self.fingerprint();
+        let policy = self.policy();
+        let fingerprint = self.fingerprint(&policy);
         let mut config = ServerConfig::builder_with_provider(Arc::new(provider))
             .with_protocol_versions(&versions)
             .map_err(|error| error.to_string())?
@@ -72,48 +73,69 @@ impl Wanted {
             Some(policy) if policy.optional => TlsMode::OptionalMutual,
             Some(_) => TlsMode::Mutual,
         };
-        Ok(TlsTerms { mode, config: Arc::new(config), clients, fingerprint })
+        Ok(TlsTerms { mode, config: Arc::new(config), clients, policy, fingerprint })
     }
 
-    /// SHA-256 over everything that decides who is served how. The certificate counts: a session with one is not resumed
-    /// with another.
-    fn fingerprint(&self) -> [u8; 32] {
-        let mut context = Context::new(&SHA256);
-        let mut add = |part: &[u8]| {
-            context.update(&(part.len() as u64).to_be_bytes());
-            context.update(part);
-        };
-        for pair in &self.pairs {
-            pair.certified.cert.iter().for_each(|certificate| add(certificate));
-            add(b"pair");
-        }
+    /// SHA-256 over everything that decides who is served how, but for who we say we are: a renewed certificate changes
+    /// nothing for those who are connected.
+    fn policy(&self) -> [u8; 32] {
+        let mut parts = Parts::new();
         if let Some(policy) = &self.clients {
             let revocation = policy.revocation;
-            add(&[
+            parts.add(&[
                 u8::from(policy.optional),
                 u8::from(revocation.leaf_only),
                 u8::from(revocation.allow_unknown),
                 u8::from(revocation.allow_expired),
             ]);
-            policy.roots.iter().for_each(|root| add(root));
-            add(b"roots");
-            policy.crls.iter().for_each(|crl| add(crl));
-            add(b"crls");
-            policy.names.iter().for_each(|name| add(name.as_bytes()));
-            add(b"names");
-            policy.spki.iter().for_each(|pin| add(pin));
-            add(b"spki");
-            policy.certificates.iter().for_each(|pin| add(pin));
-            add(b"pins");
+            parts.list(b"roots", policy.roots.iter().map(AsRef::as_ref));
+            parts.list(b"crls", policy.crls.iter().map(AsRef::as_ref));
+            parts.list(b"names", policy.names.iter().map(|name| name.as_bytes()));
+            parts.list(b"spki", policy.spki.iter().map(|pin| &pin[..]));
+            parts.list(b"pins", policy.certificates.iter().map(|pin| &pin[..]));
         }
-        add(&[u8::from(self.tls12), u8::from(self.tls13)]);
-        self.suites.iter().for_each(|suite| add(&u16::from(suite.suite()).to_be_bytes()));
-        add(b"suites");
-        self.alpn.iter().for_each(|protocol| add(protocol));
-        let digest = context.finish();
-        let mut fingerprint = [0; 32];
-        fingerprint.copy_from_slice(digest.as_ref());
-        fingerprint
+        parts.add(&[u8::from(self.tls12), u8::from(self.tls13)]);
+        let suites: Vec<[u8; 2]> =
+            self.suites.iter().map(|suite| u16::from(suite.suite()).to_be_bytes()).collect();
+        parts.list(b"suites", suites.iter().map(|suite| &suite[..]));
+        parts.list(b"alpn", self.alpn.iter().copied());
+        parts.finish()
+    }
+
+    /// The policy and the certificates: what a session that is resumed must agree in.
+    fn fingerprint(&self, policy: &[u8; 32]) -> [u8; 32] {
+        let mut parts = Parts::new();
+        parts.add(policy);
+        for pair in &self.pairs {
+            parts.list(b"pair", pair.certified.cert.iter().map(AsRef::as_ref));
+        }
+        parts.finish()
+    }
+}
+
+/// A digest over parts that can not be shifted into each other: each goes in behind its length.
+struct Parts(Context);
+
+impl Parts {
+    fn new() -> Self {
+        Self(Context::new(&SHA256))
+    }
+
+    fn add(&mut self, part: &[u8]) {
+        self.0.update(&(part.len() as u64).to_be_bytes());
+        self.0.update(part);
+    }
+
+    fn list<'p>(&mut self, name: &[u8], parts: impl ExactSizeIterator<Item = &'p [u8]>) {
+        self.add(name);
+        self.0.update(&(parts.len() as u64).to_be_bytes());
+        parts.for_each(|part| self.add(part));
+    }
+
+    fn finish(self) -> [u8; 32] {
+        let mut bytes = [0; 32];
+        bytes.copy_from_slice(self.0.finish().as_ref());
+        bytes
     }
 }
 

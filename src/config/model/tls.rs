@@ -31,7 +31,9 @@ pub struct TlsTerms {
     pub config: Arc<rustls::ServerConfig>,
     /// What decides on client certificates; asked again when a session resumes.
     pub clients: Arc<dyn rustls::server::danger::ClientCertVerifier>,
-    /// Equal for equal terms.
+    /// Equal where clients are treated alike: mode, authorities, names, versions, suites. Certificates do not count.
+    pub policy: [u8; 32],
+    /// Equal where a session may be resumed: the policy and the certificates.
     pub fingerprint: [u8; 32],
 }
 
