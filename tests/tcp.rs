@@ -52,7 +52,9 @@ fn local(gateway: &Gateway, ip: &str) -> SocketAddr {
 /// Sends every byte back, and the end.
 fn echo(conn: &mut Conn) {
     while let Ok(byte) = conn.bytes(1) {
-        conn.send(byte);
+        if conn.try_send(&byte).is_err() {
+            return;
+        }
     }
 }
 
