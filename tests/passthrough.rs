@@ -316,3 +316,48 @@ fn clients_that_go() {
     }
     baseline.assert_back(&gateway);
 }
+
+both_drivers! {
+    /// On one port: names that pass through, hosts where TLS ends and requests are routed, and one where it ends and its
+    /// bytes are relayed, with half-close both ways.
+    fn one_port_for_all(driver) {
+        let authority = Authority::new("test CA");
+        let directory = crate::support::tempdir::TempDir::new();
+        let through = tls_server(&authority, "through.test");
+        let (web, mail) = (Backend::fixed("web"), collector());
+        let ending = |protocol: &str, name: &str| {
+            let (certificate, key) = authority.server(&[name]).write(&directory, name);
+            format!(
+                "[[gateway.server]]\nport = 0\nbind = \"127.0.0.1\"\nprotocol = {protocol:?}\nhosts = [{name:?}]\n\
+                 tls = {{ mode = \"SIMPLE\", server_certificate = {certificate:?}, private_key = {key:?} }}\n"
+            )
+        };
+        let port = crate::pressure::free_port();
+        let mut text = site("", &["through.test"], &[("through.test", through)]);
+        let servers = ending("HTTPS", "web.test") + &ending("TLS", "mail.test");
+        let at = text.find("[[virtual_service]]").unwrap();
+        text.insert_str(at, &servers);
+        text = text.replace("port = 0", &format!("port = {port}"));
+        text += "[[virtual_service]]\nname = \"mail\"\nhosts = [\"mail.test\"]\ngateways = [\"web\"]\n\
+             [[virtual_service.tcp]]\nroute = [{ destination = { host = \"mail\" } }]\n";
+        text += &config::virtual_service("web", "web.test", "route = [{ destination = { host = \"app\" } }]");
+        text += &config::service("mail", &[mail.address()], "");
+        text += &config::service("app", &[web.address()], "");
+        let _gateway = Gateway::start(driver, &text);
+        let address = SocketAddr::from(([127, 0, 0, 1], port));
+        for version in ALL {
+            let config = authority.client_config(&[version], None);
+            let mut client = TlsClient::connect(address, &config, "web.test");
+            assert_eq!(client.get("web.test", "/").text(), "web");
+            let mut client = TlsClient::connect(address, &config, "through.test");
+            client.send("bytes");
+            assert_eq!(client.bytes(5).unwrap(), b"bytes");
+            let mut client = TlsClient::connect(address, &config, "mail.test");
+            let body = vec![7; 300_000];
+            client.send(&body);
+            client.half_close();
+            assert_eq!(client.until_end().unwrap(), b"300000");
+            assert!(TlsClient::try_connect(address, &config, "other.test").is_err());
+        }
+    }
+}
