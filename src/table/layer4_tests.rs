@@ -35,6 +35,7 @@ fn terminating(protocol: Protocol, port: u16, hosts: &[&str]) -> Server {
         config: Arc::new(config),
         clients: rustls::server::WebPkiClientVerifier::no_client_auth(),
         fingerprint: [0; 32],
+        policy: [0; 32],
     };
     Server { protocol, tls: Some(ServerTls::Terminate(Arc::new(terms))), ..server(port, hosts) }
 }
