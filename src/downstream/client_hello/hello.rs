@@ -103,7 +103,7 @@ fn read_extensions<'b>(
 fn read_server_names(data: &[u8]) -> Result<Option<&str>, Malformed> {
     const HOST_NAME: u8 = 0;
     let mut rest = Reader(Reader(data).only_list16().ok_or(Malformed::BadServerNameList)?);
-    let mut host = None;
+    let (mut host, mut seen) = (None, false);
     while !rest.0.is_empty() {
         // Names of all types, those to come included, begin with a length of two bytes.
         let (Some(of_type), Some(name)) = (rest.u8(), rest.list16()) else {
@@ -112,15 +112,17 @@ fn read_server_names(data: &[u8]) -> Result<Option<&str>, Malformed> {
         if of_type != HOST_NAME {
             continue;
         }
-        if host.is_some() {
+        if std::mem::replace(&mut seen, true) {
             return Err(Malformed::RepeatedHostName);
         }
-        host = Some(read_host_name(name)?);
+        host = read_host_name(name)?;
     }
     Ok(host)
 }
 
-fn read_host_name(name: &[u8]) -> Result<&str, Malformed> {
+/// A DNS name; `None` for an IP address, which RFC 6066 section 3 does not permit and clients that are given one in a URL
+/// send nevertheless: it names no host, as for other servers.
+fn read_host_name(name: &[u8]) -> Result<Option<&str>, Malformed> {
     const NAME_BYTES_MAX: usize = 253;
     const LABEL_BYTES_MAX: usize = 63;
     if name.is_empty() {
@@ -140,15 +142,15 @@ fn read_host_name(name: &[u8]) -> Result<&str, Malformed> {
                 bad_label |= at == start || at - start > LABEL_BYTES_MAX;
                 (start, numeric) = (at + 1, true);
             }
-            _ if text.parse::<std::net::Ipv6Addr>().is_ok() => return Err(Malformed::SniIpLiteral),
+            _ if text.parse::<std::net::Ipv6Addr>().is_ok() => return Ok(None),
             _ => return Err(Malformed::SniBadCharacter),
         }
     }
     match name.len() - start {
         0 => Err(Malformed::SniTrailingDot),
         last if bad_label || last > LABEL_BYTES_MAX => Err(Malformed::SniBadLabel),
-        _ if numeric => Err(Malformed::SniIpLiteral),
-        _ => Ok(text),
+        _ if numeric => Ok(None),
+        _ => Ok(Some(text)),
     }
 }
 

@@ -40,7 +40,7 @@ fn buffer(bytes: &[u8]) -> Buffer {
 
 impl Pair {
     /// What the client sends now.
-    fn from_client(&mut self) -> Vec<u8> {
+    fn sent_by_client(&mut self) -> Vec<u8> {
         let mut bytes = Vec::new();
         while self.client.wants_write() {
             self.client.write_tls(&mut bytes).unwrap();
@@ -48,7 +48,7 @@ impl Pair {
         bytes
     }
 
-    fn to_client(&mut self, mut bytes: &[u8]) {
+    fn give_client(&mut self, mut bytes: &[u8]) {
         while !bytes.is_empty() {
             self.client.read_tls(&mut bytes).unwrap();
             self.client.process_new_packets().unwrap();
@@ -58,12 +58,12 @@ impl Pair {
     /// Until both sides are done, `step` bytes at a time.
     fn shake_hands(&mut self, step: usize) {
         for _ in 0..10 {
-            for piece in self.from_client().chunks(step) {
+            for piece in self.sent_by_client().chunks(step) {
                 self.server.feed(buffer(piece), &mut Buffer::default()).unwrap();
             }
             let mut output = Buffer::new(Class::Large);
             self.server.take_output(&mut output);
-            self.to_client(output.filled());
+            self.give_client(output.filled());
         }
         assert!(!self.client.is_handshaking() && !self.server.is_handshaking());
         assert!(!self.server.is_mid_record() && !self.server.is_resumed());
@@ -88,13 +88,13 @@ fn serves_whatever_the_cuts() {
             pair.shake_hands(step);
             pair.client.writer().write_all(&[7; 30_000]).unwrap();
             let mut got = Vec::new();
-            for piece in pair.from_client().chunks(step.max(100)) {
+            for piece in pair.sent_by_client().chunks(step.max(100)) {
                 pair.server.feed(buffer(piece), &mut Buffer::default()).unwrap();
                 got.extend(pair.all_plain());
                 // The other direction goes on while a record is here in part.
                 let mut records = Buffer::new(Class::Large);
                 pair.server.encrypt(b"meanwhile", &mut records).unwrap();
-                pair.to_client(records.filled());
+                pair.give_client(records.filled());
                 let mut read = [0; 9];
                 pair.client.reader().read_exact(&mut read).unwrap();
                 assert_eq!(&read, b"meanwhile");
@@ -131,7 +131,7 @@ fn sends_large_content_and_the_end() {
         assert_eq!(pair.client.reader().read(&mut [0]).unwrap(), 0, "a clean end");
         // What comes after a close_notify is not looked at.
         pair.client.send_close_notify();
-        let mut last = pair.from_client();
+        let mut last = pair.sent_by_client();
         last.extend_from_slice(b"junk");
         pair.server.feed(buffer(&last), &mut Buffer::default()).unwrap();
         assert!(pair.server.is_peer_closed() && !pair.server.has_failed());
@@ -144,7 +144,7 @@ fn a_broken_record_is_answered_with_an_alert() {
         let mut pair = pair(version);
         pair.shake_hands(1000);
         pair.client.writer().write_all(b"hello").unwrap();
-        let mut bytes = pair.from_client();
+        let mut bytes = pair.sent_by_client();
         *bytes.last_mut().unwrap() ^= 1;
         assert!(pair.server.feed(buffer(&bytes), &mut Buffer::default()).is_err());
         assert!(pair.server.has_failed());
@@ -175,7 +175,7 @@ fn sends_beside_a_partial_handshake_message() {
     let mut pair = pair(&version::TLS13);
     pair.shake_hands(1000);
     pair.client.refresh_traffic_keys().unwrap();
-    let update = pair.from_client();
+    let update = pair.sent_by_client();
     for at in 1..update.len() {
         let mut server_records = Buffer::new(Class::Small);
         if at == 1 {
@@ -184,11 +184,11 @@ fn sends_beside_a_partial_handshake_message() {
             pair.server.feed(buffer(&update[at - 1..at]), &mut Buffer::default()).unwrap();
         }
         pair.server.encrypt(b"x", &mut server_records).unwrap();
-        pair.to_client(server_records.filled());
+        pair.give_client(server_records.filled());
     }
     pair.server.feed(buffer(&update[update.len() - 1..]), &mut Buffer::default()).unwrap();
     pair.client.writer().write_all(b"new keys").unwrap();
-    let bytes = pair.from_client();
+    let bytes = pair.sent_by_client();
     pair.server.feed(buffer(&bytes), &mut Buffer::default()).unwrap();
     assert_eq!(pair.all_plain(), b"new keys");
 }
