@@ -31,9 +31,9 @@ pub struct ClientPolicy {
     pub revocation: Revocation,
     /// DNS, URI or e-mail names, one of which the certificate must have; empty for any.
     pub names: Vec<Box<str>>,
-    /// Fingerprints of public keys, one of which must be the certificate's; empty for any.
+    /// Fingerprints of public keys (of the SubjectPublicKeyInfo).
     pub spki: Vec<Sha256>,
-    /// Fingerprints of certificates, one of which must be its; empty for any.
+    /// Fingerprints of certificates. One of either list must be the client's; both empty for any.
     pub certificates: Vec<Sha256>,
 }
 
@@ -126,9 +126,9 @@ impl NamedClients {
         let pinned = |pins: &[Sha256], bytes: &[u8]| {
             pins.iter().any(|pin| pin[..] == *digest(&SHA256, bytes).as_ref())
         };
+        let unpinned = self.spki.is_empty() && self.certificates.is_empty();
         (self.names.is_empty() || named())
-            && (self.spki.is_empty() || pinned(&self.spki, parsed.public_key().raw))
-            && (self.certificates.is_empty() || pinned(&self.certificates, leaf))
+            && (unpinned || pinned(&self.spki, parsed.public_key().raw) || pinned(&self.certificates, leaf))
     }
 }
 

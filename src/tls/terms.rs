@@ -15,6 +15,9 @@ use super::pair::Pair;
 use super::tickets::Tickets;
 use crate::config::model::{TlsMode, TlsTerms};
 
+#[cfg(test)]
+mod tests;
+
 /// Cryptography: aws-lc with X25519MLKEM768 before the classical groups (RFC 9794's hybrid, draft-ietf-tls-ecdhe-mlkem).
 pub static PROVIDER: LazyLock<Arc<CryptoProvider>> =
     LazyLock::new(|| Arc::new(rustls::crypto::aws_lc_rs::default_provider()));
