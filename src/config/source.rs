@@ -141,15 +141,15 @@ impl<'a> Sources<'a> {
 /// # Errors
 /// Why it could not be read, in one sentence.
 pub(super) fn read(path: &Path) -> Result<String, String> {
-    String::from_utf8(read_bytes(path)?)
+    String::from_utf8(read_bytes(path, FILE_BYTES_MAX)?)
         .map_err(|error| format!("the file is not UTF-8: byte {} is wrong", error.utf8_error().valid_up_to()))
 }
 
-/// The bytes of a file.
+/// The bytes of a file, `bytes_max` at most.
 ///
 /// # Errors
 /// Why it could not be read, in one sentence.
-pub(super) fn read_bytes(path: &Path) -> Result<Vec<u8>, String> {
+pub(super) fn read_bytes(path: &Path, bytes_max: usize) -> Result<Vec<u8>, String> {
     // The kind is asked for before opening: opening a FIFO would wait for its writer.
     let metadata = path.metadata().map_err(|error| format!("cannot read: {error}"))?;
     if !metadata.is_file() {
@@ -157,11 +157,11 @@ pub(super) fn read_bytes(path: &Path) -> Result<Vec<u8>, String> {
     }
     let file = File::open(path).map_err(|error| format!("cannot open: {error}"))?;
     let mut bytes = Vec::new();
-    file.take(FILE_BYTES_MAX as u64 + 1)
+    file.take(bytes_max as u64 + 1)
         .read_to_end(&mut bytes)
         .map_err(|error| format!("cannot read: {error}"))?;
-    if bytes.len() > FILE_BYTES_MAX {
-        return Err(format!("the file is larger than {} MiB", FILE_BYTES_MAX >> 20));
+    if bytes.len() > bytes_max {
+        return Err(format!("the file is larger than {} MiB", bytes_max >> 20));
     }
     Ok(bytes)
 }

@@ -9,10 +9,11 @@ use crate::config::diagnostic::{Problem, visible};
 use crate::config::drafts::HostAt;
 use crate::config::model::{Protocol, ServerTls};
 use crate::config::pairs;
-use crate::config::pem::{self, File};
+use crate::config::pem::{self, CRL_BYTES_MAX, Named, PEM_BYTES_MAX};
 use crate::config::schema;
 use crate::config::tree::{At, Reader, Table};
-use crate::tls::clients::{ClientPolicy, Revocation, Sha256, read_crls};
+use crate::tls::clients::{ClientPolicy, Crls, Revocation, Roots};
+use crate::tls::digest::Sha256;
 use crate::tls::pair::read_chain;
 use crate::tls::suites;
 use crate::tls::terms::Wanted;
@@ -78,10 +79,15 @@ pub(super) fn lower(
     let mode = reader.word(&table, "mode", &MODES, &["AUTO_PASSTHROUGH", "ISTIO_MUTUAL"])?;
     match mode {
         Mode::Passthrough => passthrough(reader, &table, protocol),
-        Mode::Simple => terminate(reader, &table, protocol, hosts, None),
+        Mode::Simple => {
+            no_client_keys(reader, &table, "with mode SIMPLE");
+            terminate(reader, &table, protocol, hosts, None)
+        }
         Mode::Mutual | Mode::OptionalMutual => {
-            let clients = clients(reader, &table, mode == Mode::OptionalMutual)?;
-            terminate(reader, &table, protocol, hosts, Some(clients))
+            let clients = clients(reader, &table, mode == Mode::OptionalMutual);
+            let lost = clients.is_none();
+            // What is wrong with the certificates shows all the same.
+            terminate(reader, &table, protocol, hosts, clients).filter(|_| !lost)
         }
     }
 }
@@ -131,27 +137,31 @@ fn terminate(
     hosts: &[HostAt],
     clients: Option<ClientPolicy>,
 ) -> Option<ServerTls> {
-    if clients.is_none() {
-        no_client_keys(reader, table, "with mode SIMPLE");
-    }
     let errors_before = reader.problems.errors();
     let pairs = pairs::read(reader, table, hosts);
     let (tls12, tls13) = versions(reader, table);
     let suites = cipher_suites(reader, table, tls12, tls13);
-    let alpn: Vec<&'static [u8]> = if protocol == Protocol::Https { vec![b"http/1.1"] } else { Vec::new() };
+    // HTTP/1.0 is what old scripts and `curl -0` offer.
+    let alpn: Vec<&'static [u8]> =
+        if protocol == Protocol::Https { vec![b"http/1.1", b"http/1.0"] } else { Vec::new() };
     if reader.problems.errors() > errors_before || pairs.is_empty() {
         return None;
     }
+    if tls12 && !pairs.iter().any(|pair| suites.iter().any(|suite| pair.signs(suite))) {
+        let place =
+            reader.any(table, "cipher_suites").map_or_else(|| reader.place(&table.span), |value| value.place);
+        let message = "no suite for TLS 1.2 goes with the kind of key of the certificate";
+        let problem = Problem::error("bad-value", place, message);
+        let hint = "`ECDHE_ECDSA` needs an ECDSA or Ed25519 key, `ECDHE_RSA` an RSA key";
+        reader.push(problem.expected("a suite for it, or `min_protocol_version = \"TLSV1_3\"`").hint(hint));
+        return None;
+    }
     let wanted = Wanted { pairs, clients, tls12, tls13, suites, alpn };
-    match wanted.compile() {
-        Ok(terms) => Some(ServerTls::Terminate(Arc::new(terms))),
+    match reader.files.compiler.compile(&wanted) {
+        Ok(terms) => Some(ServerTls::Terminate(terms)),
         Err(reason) => {
-            let place = reader.place(&table.span);
-            reader.push(Problem::error(
-                "bad-tls",
-                place,
-                format!("these TLS settings do not work: {reason}"),
-            ));
+            let message = format!("these TLS settings do not work: {reason}");
+            reader.push(Problem::error("bad-tls", reader.place(&table.span), message));
             None
         }
     }
@@ -172,8 +182,8 @@ fn versions(reader: &mut Reader<'_>, table: &Table<'_>) -> (bool, bool) {
         }
         reader.word(table, key, &words, &[]).flatten()
     };
-    let (min, max) =
-        (version("min_protocol_version").unwrap_or(2), version("max_protocol_version").unwrap_or(3));
+    let written_min = version("min_protocol_version");
+    let (min, max) = (written_min.unwrap_or(2), version("max_protocol_version").unwrap_or(3));
     if min > max {
         let place =
             reader.any(table, "max_protocol_version").map_or_else(|| reader.place(&table.span), |v| v.place);
@@ -182,12 +192,14 @@ fn versions(reader: &mut Reader<'_>, table: &Table<'_>) -> (bool, bool) {
         reader.push(problem.expected("a minimum that is not above the maximum"));
     }
     let modern = modern(reader, table);
-    if modern && max < 3 {
+    let against = if max < 3 { Some("max_protocol_version") } else { None };
+    let against = against.or_else(|| (written_min == Some(2)).then_some("min_protocol_version"));
+    if modern && let Some(key) = against {
         let place =
             reader.any(table, "cipher_profile").map_or_else(|| reader.place(&table.span), |v| v.place);
-        let problem =
-            Problem::error("bad-value", place, "profile MODERN has TLS 1.3 only, which is switched off");
-        reader.push(problem.expected("no `max_protocol_version`, or `cipher_profile = \"INTERMEDIATE\"`"));
+        let message = format!("profile MODERN is TLS 1.3 alone, `{key}` says otherwise");
+        let problem = Problem::error("bad-value", place, message);
+        reader.push(problem.expected(format!("no `{key}`, or `cipher_profile = \"INTERMEDIATE\"`")));
     }
     (min <= 2 && !modern, max >= 3)
 }
@@ -208,6 +220,11 @@ fn cipher_suites(
     let of_versions = |suite: &SupportedCipherSuite| if suite.tls13().is_some() { tls13 } else { tls12 };
     let all: Vec<SupportedCipherSuite> = suites::all().into_iter().filter(of_versions).collect();
     let Some(list) = reader.any(table, "cipher_suites") else { return all };
+    if let Some(profile) = reader.any(table, "cipher_profile") {
+        let message = "`cipher_profile` beside `cipher_suites`";
+        let problem = Problem::error("misplaced-key", profile.place, message);
+        reader.push(problem.expected("one of them").related(list.place, "the list"));
+    }
     let mut chosen: Vec<SupportedCipherSuite> = Vec::new();
     let names: Vec<String> = suites::all().into_iter().map(suites::name).collect();
     for text in reader.strings(table, "cipher_suites", 100) {
@@ -219,7 +236,9 @@ fn cipher_suites(
             }
             None => {
                 let message = format!("`{}` is no cipher suite that is supported", visible(text.value));
-                let hint = reader.problems.did_you_mean(text.value, names.iter().map(String::as_str));
+                let mut known: Vec<&str> = names.iter().map(String::as_str).collect();
+                suites::openssl_names().for_each(|name| known.push(name));
+                let hint = reader.problems.did_you_mean(text.value, known.into_iter());
                 let problem = Problem::error("bad-value", text.place, message);
                 reader.push(problem.expected(format!("some of {}", names.join(", "))).hint_if(hint));
             }
@@ -247,25 +266,16 @@ fn clients(reader: &mut Reader<'_>, table: &Table<'_>, optional: bool) -> Option
         "ca_certificates",
         "`ca_certificates = \"..\"`, a PEM file with the clients' authorities",
     );
-    let roots = pem::text(reader, table, "ca_certificates").and_then(|file| {
-        let roots = read_chain(&file.content);
-        judged(reader, &file, roots, "a certificate")
-    });
-    let crls = match pem::text(reader, table, "ca_crl") {
-        Some(file) => {
-            let crls = read_crls(&file.content);
-            judged(reader, &file, crls, "a certificate revocation list").unwrap_or_default()
-        }
-        None => {
-            for key in ["crl_depth", "crl_unknown_status", "crl_expired"] {
-                if let Some(value) = reader.any(table, key).filter(|_| !table.has("ca_crl")) {
-                    let message = format!("`{key}` means nothing without `ca_crl`");
-                    reader.push(Problem::error("misplaced-key", value.place, message));
-                }
+    let roots = pem::path(reader, table, "ca_certificates").and_then(|named| roots(reader, &named));
+    let list = pem::path(reader, table, "ca_crl");
+    if !table.has("ca_crl") {
+        for key in ["crl_depth", "crl_unknown_status", "crl_expired"] {
+            if let Some(value) = reader.any(table, key) {
+                let message = format!("`{key}` means nothing without `ca_crl`");
+                reader.push(Problem::error("misplaced-key", value.place, message).hint("remove the key"));
             }
-            Vec::new()
         }
-    };
+    }
     let answers = [("DENY", false), ("ALLOW", true)];
     let revocation = Revocation {
         leaf_only: reader
@@ -274,34 +284,100 @@ fn clients(reader: &mut Reader<'_>, table: &Table<'_>, optional: bool) -> Option
         allow_unknown: reader.word(table, "crl_unknown_status", &answers, &[]).unwrap_or_default(),
         allow_expired: reader.word(table, "crl_expired", &answers, &[]).unwrap_or_default(),
     };
-    let names = reader.strings(table, "subject_alt_names", CLIENTS_MAX);
-    Some(ClientPolicy {
-        optional,
-        roots: roots?,
-        crls,
-        revocation,
-        names: names.into_iter().map(|name| Box::from(name.value)).collect(),
-        spki: pins(reader, table, "verify_certificate_spki"),
-        certificates: pins(reader, table, "verify_certificate_hash"),
-    })
+    let crls = list.and_then(|named| crls(reader, &named, revocation));
+    let names = names(reader, table);
+    let [spki, certificates] =
+        ["verify_certificate_spki", "verify_certificate_hash"].map(|key| pins(reader, table, key));
+    if crls.is_none() && table.has("ca_crl") {
+        return None;
+    }
+    Some(ClientPolicy { optional, roots: roots?, crls, revocation, names, spki, certificates })
 }
 
-/// What was found in a file; at least one.
-fn judged<T>(
-    reader: &mut Reader<'_>,
-    file: &File<String>,
-    found: Result<Vec<T>, String>,
-    what: &str,
-) -> Option<Vec<T>> {
-    let reason = match found {
-        Ok(found) if !found.is_empty() => return Some(found),
-        Ok(_) => format!("holds no {}", what.trim_start_matches("a ")),
-        Err(reason) => reason,
-    };
-    let message = format!("{} {reason}", file.shown());
-    reader
-        .push(Problem::error("bad-file", file.place, message).expected(format!("PEM with {what} at least")));
-    None
+/// The authorities in a file, read once.
+fn roots(reader: &mut Reader<'_>, named: &Named) -> Option<Arc<Roots>> {
+    if let Some(known) = reader.files.roots.get(&named.path) {
+        return known.clone();
+    }
+    let roots = pem::read(reader, named, PEM_BYTES_MAX).and_then(|pem| {
+        let problem = |reason: &str| {
+            let message = format!("{} {reason}", named.shown());
+            Problem::error("bad-file", named.place, message)
+                .expected("PEM with the certificate of an authority")
+        };
+        match read_chain(&pem) {
+            Ok(chain) => match Roots::new(&chain) {
+                Ok(roots) => return Some(Arc::new(roots)),
+                Err(reason) => reader.push(problem(&format!("can not be used: {reason}"))),
+            },
+            Err(fault) => reader.push(problem(fault.reason).hint_if(fault.hint.map(str::to_owned))),
+        }
+        None
+    });
+    reader.files.roots.insert(named.path.clone(), roots.clone());
+    roots
+}
+
+/// The revocation lists in a file, read once.
+fn crls(reader: &mut Reader<'_>, named: &Named, revocation: Revocation) -> Option<Arc<Crls>> {
+    if let Some(known) = reader.files.crls.get(&named.path) {
+        return known.clone();
+    }
+    let crls = pem::read(reader, named, CRL_BYTES_MAX).and_then(|pem| match Crls::read(&pem) {
+        Ok(crls) => Some(Arc::new(crls)),
+        Err(reason) => {
+            let problem = Problem::error("bad-file", named.place, format!("{} {reason}", named.shown()));
+            let der = pem.first() == Some(&0x30);
+            let hint =
+                der.then(|| "turn it into PEM: openssl crl -inform DER -in FILE -out FILE.pem".to_owned());
+            reader.push(problem.expected("PEM with a certificate revocation list").hint_if(hint));
+            None
+        }
+    });
+    if let Some(next) = crls.as_ref().and_then(|crls| crls.next_update) {
+        let late = pairs::now() - next;
+        if late > 0 {
+            let ago = pairs::days(late);
+            let effect = if revocation.allow_expired { "it still counts" } else { "no client gets in" };
+            let message = format!("{} was to be renewed {ago} ago: {effect}", named.shown());
+            let problem = Problem::warning("crl-expired", named.place, message);
+            reader
+                .push(problem.hint("fetch a new list; `crl_expired = \"ALLOW\"` takes an old one meanwhile"));
+        }
+    }
+    reader.files.crls.insert(named.path.clone(), crls.clone());
+    crls
+}
+
+/// Names of clients: whole DNS names, URIs or e-mail addresses.
+fn names(reader: &mut Reader<'_>, table: &Table<'_>) -> Vec<Box<str>> {
+    let mut names = Vec::new();
+    for text in reader.strings(table, "subject_alt_names", CLIENTS_MAX) {
+        let plain = text.value.bytes().all(|byte| byte.is_ascii_graphic());
+        if plain && !text.value.is_empty() && !text.value.contains('*') {
+            names.push(Box::from(text.value));
+            continue;
+        }
+        let message = format!("`{}` is no name that a certificate can have", visible(text.value));
+        let problem = Problem::error("bad-value", text.place, message);
+        let hint = text
+            .value
+            .contains('*')
+            .then(|| "names are compared as a whole: there is no wildcard".to_owned());
+        reader.push(
+            problem.expected("a DNS name, a URI such as `spiffe://..`, or an e-mail address").hint_if(hint),
+        );
+    }
+    refuse_empty(reader, table, "subject_alt_names");
+    names
+}
+
+/// An empty list would let everybody in where nobody was meant.
+fn refuse_empty(reader: &mut Reader<'_>, table: &Table<'_>, key: &str) {
+    if table.has(key) {
+        let expected = "an entry, or no such key: then every client of the authorities gets in";
+        reader.missing_or_empty(table, key, expected);
+    }
 }
 
 /// SHA-256 fingerprints: base64, or hex with or without colons.
@@ -317,6 +393,7 @@ fn pins(reader: &mut Reader<'_>, table: &Table<'_>, key: &str) -> Vec<Sha256> {
             }
         }
     }
+    refuse_empty(reader, table, key);
     pins
 }
 

@@ -13,20 +13,19 @@ use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
 use rustls::{
     CertificateError, DigitallySignedStruct, DistinguishedName, Error, RootCertStore, SignatureScheme,
 };
-use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
+use x509_parser::prelude::{CertificateRevocationList, FromDer, GeneralName, X509Certificate};
 
-/// SHA-256 of something.
-pub type Sha256 = [u8; 32];
+use super::digest::{Parts, Sha256};
 
 /// What a server asks of its clients' certificates.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct ClientPolicy {
     /// A client without a certificate is served, too.
     pub optional: bool,
     /// Authorities.
-    pub roots: Vec<CertificateDer<'static>>,
+    pub roots: Arc<Roots>,
     /// Revocation lists.
-    pub crls: Vec<CertificateRevocationListDer<'static>>,
+    pub crls: Option<Arc<Crls>>,
     /// How the lists are used.
     pub revocation: Revocation,
     /// DNS, URI or e-mail names, one of which the certificate must have; empty for any.
@@ -37,8 +36,8 @@ pub struct ClientPolicy {
     pub certificates: Vec<Sha256>,
 }
 
-/// How revocation lists are used.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+/// How revocation lists are used; by default the strict way.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct Revocation {
     /// Only the client's own certificate is looked up, not those of the authorities above it.
     pub leaf_only: bool,
@@ -48,21 +47,88 @@ pub struct Revocation {
     pub allow_expired: bool,
 }
 
-/// The strict way.
-impl Default for Revocation {
-    fn default() -> Self {
-        Self { leaf_only: false, allow_unknown: false, allow_expired: false }
+/// Authorities that client certificates are held against.
+#[derive(Clone, Debug)]
+pub struct Roots {
+    store: Arc<RootCertStore>,
+    /// Of their bytes.
+    digest: Sha256,
+}
+
+impl Roots {
+    /// Takes certificates; at least one.
+    ///
+    /// # Errors
+    /// A sentence on which of them can not be used.
+    pub fn new(certificates: &[CertificateDer<'static>]) -> Result<Self, String> {
+        let mut store = RootCertStore::empty();
+        for (at, certificate) in (1..).zip(certificates) {
+            store
+                .add(certificate.clone())
+                .map_err(|error| format!("certificate {at} can not be used: {error}"))?;
+        }
+        let mut parts = Parts::new();
+        parts.list(b"roots", certificates.iter().map(AsRef::as_ref));
+        Ok(Self { store: Arc::new(store), digest: parts.finish() })
     }
 }
 
-/// Reads revocation lists.
-///
-/// # Errors
-/// A sentence about the file.
-pub fn read_crls(pem: &str) -> Result<Vec<CertificateRevocationListDer<'static>>, String> {
-    CertificateRevocationListDer::pem_slice_iter(pem.as_bytes())
-        .collect::<Result<Vec<_>, _>>()
-        .map_err(|error| format!("is not PEM: {error}"))
+/// Revocation lists; at least one.
+#[derive(Clone, Debug)]
+pub struct Crls {
+    lists: Vec<CertificateRevocationListDer<'static>>,
+    /// Of their bytes.
+    digest: Sha256,
+    /// Seconds since 1970 at which the first of them is out of date.
+    pub next_update: Option<i64>,
+}
+
+impl Crls {
+    /// Takes lists.
+    ///
+    /// # Errors
+    /// A sentence on which of them can not be used.
+    pub fn new(lists: Vec<CertificateRevocationListDer<'static>>) -> Result<Self, String> {
+        let mut next_update: Option<i64> = None;
+        for (at, list) in (1..).zip(&lists) {
+            let (_, parsed) = CertificateRevocationList::from_der(list)
+                .map_err(|_| format!("list {at} is no certificate revocation list"))?;
+            let next = parsed.next_update().map(|time| time.timestamp());
+            next_update = [next_update, next].into_iter().flatten().min();
+        }
+        let mut parts = Parts::new();
+        parts.list(b"crls", lists.iter().map(AsRef::as_ref));
+        Ok(Self { digest: parts.finish(), lists, next_update })
+    }
+
+    /// Reads a PEM file.
+    ///
+    /// # Errors
+    /// A sentence about the file.
+    pub fn read(pem: &[u8]) -> Result<Self, String> {
+        let lists: Vec<_> = CertificateRevocationListDer::pem_slice_iter(pem)
+            .collect::<Result<_, _>>()
+            .map_err(|error| format!("is not PEM: {error}"))?;
+        match lists.is_empty() {
+            true => Err("holds no certificate revocation list".to_owned()),
+            false => Self::new(lists),
+        }
+    }
+}
+
+impl ClientPolicy {
+    /// Equal for equal policies.
+    pub(super) fn digest(&self) -> Sha256 {
+        let Revocation { leaf_only, allow_unknown, allow_expired } = self.revocation;
+        let mut parts = Parts::new();
+        parts.add(&[self.optional, leaf_only, allow_unknown, allow_expired].map(u8::from));
+        parts.add(&self.roots.digest);
+        parts.list(b"crls", self.crls.iter().map(|crls| &crls.digest[..]));
+        parts.list(b"names", self.names.iter().map(|name| name.as_bytes()));
+        parts.list(b"spki", self.spki.iter().map(|pin| &pin[..]));
+        parts.list(b"pins", self.certificates.iter().map(|pin| &pin[..]));
+        parts.finish()
+    }
 }
 
 /// The verifier of a policy.
@@ -73,13 +139,10 @@ pub fn verifier(
     policy: &ClientPolicy,
     provider: &Arc<CryptoProvider>,
 ) -> Result<Arc<dyn ClientCertVerifier>, String> {
-    let mut roots = RootCertStore::empty();
-    for root in &policy.roots {
-        roots.add(root.clone()).map_err(|error| format!("an authority can not be used: {error}"))?;
-    }
-    let mut builder = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(provider));
-    if !policy.crls.is_empty() {
-        builder = builder.with_crls(policy.crls.iter().cloned());
+    let roots = Arc::clone(&policy.roots.store);
+    let mut builder = WebPkiClientVerifier::builder_with_provider(roots, Arc::clone(provider));
+    if let Some(crls) = &policy.crls {
+        builder = builder.with_crls(crls.lists.iter().cloned());
         if policy.revocation.leaf_only {
             builder = builder.only_check_end_entity_revocation();
         }

@@ -5,8 +5,11 @@
 //! reads the files.
 
 pub mod clients;
+pub mod digest;
 pub mod machine;
 pub mod pair;
 pub mod suites;
 pub mod terms;
+#[cfg(test)]
+pub(crate) mod testing;
 pub mod tickets;

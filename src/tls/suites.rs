@@ -28,6 +28,11 @@ pub fn by_name(wanted: &str) -> Option<SupportedCipherSuite> {
     all().into_iter().find(|suite| name(*suite) == iana)
 }
 
+/// OpenSSL's names.
+pub fn openssl_names() -> impl Iterator<Item = &'static str> {
+    OPENSSL.iter().map(|(openssl, _)| *openssl)
+}
+
 /// All suites in the order of preference: AES-128, which every client has and which costs least, then as rustls has them.
 #[must_use]
 pub fn all() -> Vec<SupportedCipherSuite> {

@@ -1,9 +1,9 @@
 //! From what an operator wants of TLS at a server to what rustls makes handshakes with, and its fingerprints: equal
 //! terms, equal fingerprints, whenever and from whichever file they were read.
 
+use std::collections::HashMap;
 use std::sync::{Arc, LazyLock};
 
-use aws_lc_rs::digest::{Context, SHA256};
 use rustls::crypto::CryptoProvider;
 use rustls::server::danger::ClientCertVerifier;
 use rustls::server::{ClientHello, NoServerSessionStorage, ResolvesServerCert, WebPkiClientVerifier};
@@ -11,6 +11,7 @@ use rustls::sign::CertifiedKey;
 use rustls::{ServerConfig, SupportedCipherSuite, SupportedProtocolVersion, version};
 
 use super::clients::{ClientPolicy, verifier};
+use super::digest::{Parts, Sha256};
 use super::pair::Pair;
 use super::tickets::Tickets;
 use crate::config::model::{TlsMode, TlsTerms};
@@ -42,60 +43,12 @@ pub struct Wanted {
 }
 
 impl Wanted {
-    /// Compiles the terms.
-    ///
-    /// # Errors
-    /// A sentence on what can not be used together.
-    pub fn compile(&self) -> Result<TlsTerms, String> {
-        let mut provider = CryptoProvider::clone(&PROVIDER);
-        provider.cipher_suites.clone_from(&self.suites);
-        let versions: Vec<&'static SupportedProtocolVersion> =
-            [(self.tls13, &version::TLS13), (self.tls12, &version::TLS12)]
-                .into_iter()
-                .filter_map(|(wanted, version)| wanted.then_some(version))
-                .collect();
-        let clients: Arc<dyn ClientCertVerifier> = match &self.clients {
-            Some(policy) => verifier(policy, &PROVIDER)?,
-            None => WebPkiClientVerifier::no_client_auth(),
-        };
-        let policy = self.policy();
-        let fingerprint = self.fingerprint(&policy);
-        let mut config = ServerConfig::builder_with_provider(Arc::new(provider))
-            .with_protocol_versions(&versions)
-            .map_err(|error| error.to_string())?
-            .with_client_cert_verifier(Arc::clone(&clients))
-            .with_cert_resolver(Arc::new(BySignature(
-                self.pairs.iter().map(|pair| Arc::clone(&pair.certified)).collect(),
-            )));
-        config.alpn_protocols = self.alpn.iter().map(|protocol| protocol.to_vec()).collect();
-        config.session_storage = Arc::new(NoServerSessionStorage {});
-        config.ticketer = Arc::new(Tickets::new(fingerprint));
-        config.send_tls13_tickets = TLS13_TICKETS;
-        let mode = match &self.clients {
-            None => TlsMode::Simple,
-            Some(policy) if policy.optional => TlsMode::OptionalMutual,
-            Some(_) => TlsMode::Mutual,
-        };
-        Ok(TlsTerms { mode, config: Arc::new(config), clients, policy, fingerprint })
-    }
-
     /// SHA-256 over everything that decides who is served how, but for who we say we are: a renewed certificate changes
     /// nothing for those who are connected.
-    fn policy(&self) -> [u8; 32] {
+    fn policy(&self) -> Sha256 {
         let mut parts = Parts::new();
         if let Some(policy) = &self.clients {
-            let revocation = policy.revocation;
-            parts.add(&[
-                u8::from(policy.optional),
-                u8::from(revocation.leaf_only),
-                u8::from(revocation.allow_unknown),
-                u8::from(revocation.allow_expired),
-            ]);
-            parts.list(b"roots", policy.roots.iter().map(AsRef::as_ref));
-            parts.list(b"crls", policy.crls.iter().map(AsRef::as_ref));
-            parts.list(b"names", policy.names.iter().map(|name| name.as_bytes()));
-            parts.list(b"spki", policy.spki.iter().map(|pin| &pin[..]));
-            parts.list(b"pins", policy.certificates.iter().map(|pin| &pin[..]));
+            parts.add(&policy.digest());
         }
         parts.add(&[u8::from(self.tls12), u8::from(self.tls13)]);
         let suites: Vec<[u8; 2]> =
@@ -106,7 +59,7 @@ impl Wanted {
     }
 
     /// The policy and the certificates: what a session that is resumed must agree in.
-    fn fingerprint(&self, policy: &[u8; 32]) -> [u8; 32] {
+    fn fingerprint(&self, policy: &Sha256) -> Sha256 {
         let mut parts = Parts::new();
         parts.add(policy);
         for pair in &self.pairs {
@@ -116,30 +69,77 @@ impl Wanted {
     }
 }
 
-/// A digest over parts that can not be shifted into each other: each goes in behind its length.
-struct Parts(Context);
+/// Compiles terms; equal ones become one object, and so do equal policies on clients: lists of revoked certificates are
+/// large.
+#[derive(Default)]
+pub struct Compiler {
+    terms: HashMap<(Sha256, Vec<Option<Vec<u8>>>), Arc<TlsTerms>>,
+    verifiers: HashMap<Sha256, Arc<dyn ClientCertVerifier>>,
+}
 
-impl Parts {
-    fn new() -> Self {
-        Self(Context::new(&SHA256))
+impl Compiler {
+    /// Compiles the terms.
+    ///
+    /// # Errors
+    /// A sentence on what can not be used together.
+    pub fn compile(&mut self, wanted: &Wanted) -> Result<Arc<TlsTerms>, String> {
+        let policy = wanted.policy();
+        let fingerprint = wanted.fingerprint(&policy);
+        // A new OCSP response is no other policy, but it is another configuration.
+        let responses = wanted.pairs.iter().map(|pair| pair.certified.ocsp.clone()).collect();
+        let key = (fingerprint, responses);
+        if let Some(known) = self.terms.get(&key) {
+            return Ok(Arc::clone(known));
+        }
+        let clients = match &wanted.clients {
+            Some(policy) => self.verifier(policy)?,
+            None => WebPkiClientVerifier::no_client_auth(),
+        };
+        let mode = match &wanted.clients {
+            None => TlsMode::Simple,
+            Some(policy) if policy.optional => TlsMode::OptionalMutual,
+            Some(_) => TlsMode::Mutual,
+        };
+        let config = Arc::new(server_config(wanted, &clients, fingerprint)?);
+        let terms = Arc::new(TlsTerms { mode, config, clients, policy, fingerprint });
+        self.terms.insert(key, Arc::clone(&terms));
+        Ok(terms)
     }
 
-    fn add(&mut self, part: &[u8]) {
-        self.0.update(&(part.len() as u64).to_be_bytes());
-        self.0.update(part);
+    fn verifier(&mut self, policy: &ClientPolicy) -> Result<Arc<dyn ClientCertVerifier>, String> {
+        let digest = policy.digest();
+        if let Some(known) = self.verifiers.get(&digest) {
+            return Ok(Arc::clone(known));
+        }
+        let verifier = verifier(policy, &PROVIDER)?;
+        self.verifiers.insert(digest, Arc::clone(&verifier));
+        Ok(verifier)
     }
+}
 
-    fn list<'p>(&mut self, name: &[u8], parts: impl ExactSizeIterator<Item = &'p [u8]>) {
-        self.add(name);
-        self.0.update(&(parts.len() as u64).to_be_bytes());
-        parts.for_each(|part| self.add(part));
-    }
-
-    fn finish(self) -> [u8; 32] {
-        let mut bytes = [0; 32];
-        bytes.copy_from_slice(self.0.finish().as_ref());
-        bytes
-    }
+fn server_config(
+    wanted: &Wanted,
+    clients: &Arc<dyn ClientCertVerifier>,
+    fingerprint: Sha256,
+) -> Result<ServerConfig, String> {
+    let mut provider = CryptoProvider::clone(&PROVIDER);
+    provider.cipher_suites.clone_from(&wanted.suites);
+    let versions: Vec<&'static SupportedProtocolVersion> =
+        [(wanted.tls13, &version::TLS13), (wanted.tls12, &version::TLS12)]
+            .into_iter()
+            .filter_map(|(wanted, version)| wanted.then_some(version))
+            .collect();
+    let certified = wanted.pairs.iter().map(|pair| Arc::clone(&pair.certified)).collect();
+    let mut config = ServerConfig::builder_with_provider(Arc::new(provider))
+        .with_protocol_versions(&versions)
+        .map_err(|error| error.to_string())?
+        .with_client_cert_verifier(Arc::clone(clients))
+        .with_cert_resolver(Arc::new(BySignature(certified)));
+    config.alpn_protocols = wanted.alpn.iter().map(|protocol| protocol.to_vec()).collect();
+    config.session_storage = Arc::new(NoServerSessionStorage {});
+    config.ticketer = Arc::new(Tickets::new(fingerprint));
+    config.send_tls13_tickets = TLS13_TICKETS;
+    Ok(config)
 }
 
 /// The first certificate that the client can verify the signature of.

@@ -2,113 +2,59 @@
 
 #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
+use std::sync::Mutex;
+
 use rcgen::{
-    BasicConstraints, Certificate, CertificateParams, CertificateRevocationListParams, DnType,
-    ExtendedKeyUsagePurpose, IsCa, Issuer, KeyIdMethod, KeyPair, KeyUsagePurpose, RevokedCertParams, SanType,
-    SerialNumber, SignatureAlgorithm, date_time_ymd,
+    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyUsagePurpose,
+    date_time_ymd,
 };
-use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer, PrivatePkcs8KeyDer};
+use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, UnixTime};
 use rustls::{
     AlertDescription, CertificateError, CipherSuite, ClientConfig, ClientConnection, Error, HandshakeKind,
     NamedGroup, ProtocolVersion, RootCertStore, ServerConnection, SignatureAlgorithm as KeyKind,
 };
 
 use super::*;
-use crate::tls::clients::Revocation;
-use crate::tls::pair::read_pair;
+use crate::tls::clients::{Crls, Revocation, Roots};
 use crate::tls::suites;
+use crate::tls::testing::{AnyServer, Ca, Holder, SPIFFE};
 
 const BOTH: [&SupportedProtocolVersion; 2] = [&version::TLS12, &version::TLS13];
-const SPIFFE: &str = "spiffe://example.org/ns/web";
 
-struct Ca {
-    issuer: Issuer<'static, KeyPair>,
-    root: CertificateDer<'static>,
+fn policy(ca: &Ca) -> ClientPolicy {
+    ClientPolicy {
+        optional: false,
+        roots: roots(&[&ca.root]),
+        crls: None,
+        revocation: Revocation::default(),
+        names: Vec::new(),
+        spki: Vec::new(),
+        certificates: Vec::new(),
+    }
 }
 
-/// A certificate with its key.
-struct Holder {
-    certificate: Certificate,
-    key: KeyPair,
+fn roots(certificates: &[&CertificateDer<'static>]) -> Arc<Roots> {
+    let certificates: Vec<_> = certificates.iter().copied().cloned().collect();
+    Arc::new(Roots::new(&certificates).unwrap())
 }
 
-impl Ca {
-    fn new(name: &str) -> Self {
-        let mut params = CertificateParams::default();
-        params.distinguished_name.push(DnType::CommonName, name);
-        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
-        let key = KeyPair::generate().unwrap();
-        let root = params.self_signed(&key).unwrap().der().clone();
-        Self { issuer: Issuer::new(params, key), root }
-    }
+fn lists(crls: Vec<CertificateRevocationListDer<'static>>) -> Option<Arc<Crls>> {
+    Some(Arc::new(Crls::new(crls).unwrap()))
+}
 
-    fn sign(&self, params: &CertificateParams, kind: &'static SignatureAlgorithm) -> Holder {
-        let key = KeyPair::generate_for(kind).unwrap();
-        Holder { certificate: params.signed_by(&key, &self.issuer).unwrap(), key }
-    }
-
-    fn server(&self, kind: &'static SignatureAlgorithm) -> Pair {
-        let params = CertificateParams::new(vec!["a.test".to_owned()]).unwrap();
-        let Holder { certificate, key } = self.sign(&params, kind);
-        read_pair(&PROVIDER, &certificate.pem(), &key.serialize_pem(), None).unwrap()
-    }
-
-    /// A client with three names and serial number 7.
-    fn client(&self, change: impl FnOnce(&mut CertificateParams)) -> Holder {
-        let mut params = CertificateParams::default();
-        params.subject_alt_names = vec![
-            SanType::DnsName("web.example.org".try_into().unwrap()),
-            SanType::Rfc822Name("web@example.org".try_into().unwrap()),
-            SanType::URI(SPIFFE.try_into().unwrap()),
-        ];
-        params.serial_number = Some(SerialNumber::from(7));
-        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
-        change(&mut params);
-        self.sign(&params, &rcgen::PKCS_ECDSA_P256_SHA256)
-    }
-
-    /// A list that ends with a year and holds these serial numbers.
-    fn crl(&self, year: i32, serials: &[u64]) -> CertificateRevocationListDer<'static> {
-        let revoked = serials.iter().map(|serial| RevokedCertParams {
-            serial_number: SerialNumber::from(*serial),
-            revocation_time: date_time_ymd(2020, 1, 1),
-            reason_code: None,
-            invalidity_date: None,
-        });
-        let params = CertificateRevocationListParams {
-            this_update: date_time_ymd(2020, 1, 1),
-            next_update: date_time_ymd(year, 12, 31),
-            crl_number: SerialNumber::from(1),
-            issuing_distribution_point: None,
-            revoked_certs: revoked.collect(),
-            key_identifier_method: KeyIdMethod::Sha256,
-        };
-        params.signed_by(&self.issuer).unwrap().into()
-    }
-
-    fn policy(&self) -> ClientPolicy {
-        ClientPolicy { roots: vec![self.root.clone()], ..ClientPolicy::default() }
-    }
-
-    fn trust(&self, versions: &[&'static SupportedProtocolVersion], who: Option<&Holder>) -> ClientConfig {
-        let mut roots = RootCertStore::empty();
-        roots.add(self.root.clone()).unwrap();
-        let builder = ClientConfig::builder_with_protocol_versions(versions).with_root_certificates(roots);
-        let Some(holder) = who else { return builder.with_no_client_auth() };
-        let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(holder.key.serialize_der()));
-        builder.with_client_auth_cert(vec![holder.certificate.der().clone()], key).unwrap()
-    }
+/// As a reload does: without what was compiled before.
+fn compile(wanted: &Wanted) -> Arc<TlsTerms> {
+    Compiler::default().compile(wanted).unwrap()
 }
 
 fn wanted(pairs: Vec<Pair>, clients: Option<ClientPolicy>) -> Wanted {
     Wanted { pairs, clients, tls12: true, tls13: true, suites: suites::all(), alpn: vec![b"http/1.1"] }
 }
 
-fn mutual(ca: &Ca, change: impl FnOnce(&mut ClientPolicy)) -> TlsTerms {
-    let mut policy = ca.policy();
+fn mutual(ca: &Ca, change: impl FnOnce(&mut ClientPolicy)) -> Arc<TlsTerms> {
+    let mut policy = policy(ca);
     change(&mut policy);
-    wanted(vec![ca.server(&rcgen::PKCS_ECDSA_P256_SHA256)], Some(policy)).compile().unwrap()
+    compile(&wanted(vec![ca.server(&rcgen::PKCS_ECDSA_P256_SHA256)], Some(policy)))
 }
 
 /// Both ends after a handshake and the tickets behind it, or what the server had against it; what the client then hears
@@ -167,7 +113,7 @@ fn admits(ca: &Ca, terms: &TlsTerms, holder: Option<&Holder>) -> Result<(), Erro
 #[test]
 fn simple_speaks_both_versions_and_prefers_post_quantum() {
     let ca = Ca::new("servers");
-    let terms = wanted(vec![ca.server(&rcgen::PKCS_ECDSA_P256_SHA256)], None).compile().unwrap();
+    let terms = compile(&wanted(vec![ca.server(&rcgen::PKCS_ECDSA_P256_SHA256)], None));
     assert_eq!(terms.mode, TlsMode::Simple);
     assert!(!terms.config.ignore_client_order && terms.config.max_early_data_size == 0);
     for (versions, spoken, group) in [
@@ -189,8 +135,8 @@ fn simple_speaks_both_versions_and_prefers_post_quantum() {
 fn versions_and_suites_are_bounds() {
     let ca = Ca::new("servers");
     let pair = || vec![ca.server(&rcgen::PKCS_ECDSA_P256_SHA256)];
-    let only12 = Wanted { tls13: false, ..wanted(pair(), None) }.compile().unwrap();
-    let only13 = Wanted { tls12: false, ..wanted(pair(), None) }.compile().unwrap();
+    let only12 = compile(&Wanted { tls13: false, ..wanted(pair(), None) });
+    let only13 = compile(&Wanted { tls12: false, ..wanted(pair(), None) });
     assert!(shake(&Arc::new(ca.trust(&BOTH, None)), &only12).is_ok());
     assert!(shake(&Arc::new(ca.trust(&BOTH, None)), &only13).is_ok());
     for (terms, version) in [(&only12, BOTH[1]), (&only13, BOTH[0])] {
@@ -198,7 +144,7 @@ fn versions_and_suites_are_bounds() {
     }
     let chosen = ["ECDHE-ECDSA-CHACHA20-POLY1305", "TLS_AES_256_GCM_SHA384"];
     let chosen = chosen.map(|name| suites::by_name(name).unwrap()).to_vec();
-    let terms = Wanted { suites: chosen, ..wanted(pair(), None) }.compile().unwrap();
+    let terms = compile(&Wanted { suites: chosen, ..wanted(pair(), None) });
     for (version, suite) in [
         (BOTH[0], CipherSuite::TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256),
         (BOTH[1], CipherSuite::TLS13_AES_256_GCM_SHA384),
@@ -223,7 +169,7 @@ fn each_client_gets_a_certificate_that_it_can_check() {
         .map(|first| &PROVIDER.signature_verification_algorithms.mapping[first..first + 6])
         .unwrap();
     for order in [[&ecdsa, &rsa], [&rsa, &ecdsa]] {
-        let terms = wanted(order.into_iter().cloned().collect(), None).compile().unwrap();
+        let terms = compile(&wanted(order.into_iter().cloned().collect(), None));
         let mut roots = RootCertStore::empty();
         roots.add(ca.root.clone()).unwrap();
         for version in BOTH {
@@ -243,55 +189,13 @@ fn each_client_gets_a_certificate_that_it_can_check() {
 
 /// The kind of key that the server signs with for this client.
 fn shake_for_certificate(mut client: ClientConfig, terms: &TlsTerms) -> KeyKind {
-    let seen = Arc::new(AnyServer(std::sync::Mutex::new(None), client.crypto_provider().clone()));
+    let seen = Arc::new(AnyServer(Mutex::new(None), client.crypto_provider().clone()));
     client.dangerous().set_certificate_verifier(Arc::clone(&seen) as Arc<_>);
     shake(&Arc::new(client), terms).unwrap();
     let leaf = seen.0.lock().unwrap().take().unwrap();
     let (_, parsed) = x509_parser::parse_x509_certificate(&leaf).unwrap();
     let rsa = x509_parser::oid_registry::OID_PKCS1_RSAENCRYPTION;
     if parsed.public_key().algorithm.algorithm == rsa { KeyKind::RSA } else { KeyKind::ECDSA }
-}
-
-/// Takes any chain and keeps its first certificate.
-#[derive(Debug)]
-struct AnyServer(std::sync::Mutex<Option<CertificateDer<'static>>>, Arc<CryptoProvider>);
-
-impl rustls::client::danger::ServerCertVerifier for AnyServer {
-    fn verify_server_cert(
-        &self,
-        leaf: &CertificateDer<'_>,
-        _: &[CertificateDer<'_>],
-        _: &rustls::pki_types::ServerName<'_>,
-        _: &[u8],
-        _: rustls::pki_types::UnixTime,
-    ) -> Result<rustls::client::danger::ServerCertVerified, Error> {
-        *self.0.lock().unwrap() = Some(leaf.clone().into_owned());
-        Ok(rustls::client::danger::ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        leaf: &CertificateDer<'_>,
-        signed: &rustls::DigitallySignedStruct,
-    ) -> Result<rustls::client::danger::HandshakeSignatureValid, Error> {
-        let known = &self.1.signature_verification_algorithms;
-        rustls::crypto::verify_tls12_signature(message, leaf, signed, known)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        leaf: &CertificateDer<'_>,
-        signed: &rustls::DigitallySignedStruct,
-    ) -> Result<rustls::client::danger::HandshakeSignatureValid, Error> {
-        let known = &self.1.signature_verification_algorithms;
-        rustls::crypto::verify_tls13_signature(message, leaf, signed, known)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<rustls::SignatureScheme> {
-        self.1.signature_verification_algorithms.supported_schemes()
-    }
 }
 
 #[test]
@@ -305,8 +209,7 @@ fn mutual_wants_a_good_certificate() {
     let unknown = Error::InvalidCertificate(CertificateError::UnknownIssuer);
     // A client that follows the hints of the server would keep a certificate of another authority to itself.
     let stranger = other.client(|params| params.distinguished_name.push(DnType::CommonName, "x"));
-    let verified =
-        terms.clients.verify_client_cert(stranger.certificate.der(), &[], rustls::pki_types::UnixTime::now());
+    let verified = terms.clients.verify_client_cert(stranger.certificate.der(), &[], UnixTime::now());
     assert_eq!(verified.err(), Some(unknown));
     for (change, code) in [
         (expire as fn(&mut CertificateParams), AlertDescription::CertificateExpired),
@@ -338,7 +241,7 @@ fn revoked_clients_are_refused() {
     let good = ca.client(|_| {});
     let verdict = |crls: Vec<CertificateRevocationListDer<'static>>, revocation: Revocation| {
         let terms = mutual(&ca, |policy| {
-            policy.crls = crls;
+            policy.crls = lists(crls);
             policy.revocation = revocation;
         });
         admits(&ca, &terms, Some(&good)).map_err(|error| match error {
@@ -380,10 +283,10 @@ fn lists_cover_the_chain_or_the_leaf() {
         (vec![below.crl(4000, &[]), root.crl(4000, &[])], false, true),
     ] {
         let terms = mutual(&root, |policy| {
-            policy.crls = crls;
+            policy.crls = lists(crls);
             policy.revocation.leaf_only = leaf_only;
         });
-        let now = rustls::pki_types::UnixTime::now();
+        let now = UnixTime::now();
         let chain = [below.root.clone()];
         assert_eq!(
             terms.clients.verify_client_cert(leaf.certificate.der(), &chain, now).is_ok(),
@@ -427,7 +330,7 @@ fn clients_are_known_by_name() {
 /// As in Istio, a pin of either list is enough, and names count beside pins.
 #[test]
 fn clients_are_known_by_pin() {
-    use aws_lc_rs::digest::digest;
+    use aws_lc_rs::digest::{SHA256, digest};
     let ca = Ca::new("clients");
     let client = ca.client(|_| {});
     let sha = |bytes: &[u8]| -> [u8; 32] { digest(&SHA256, bytes).as_ref().try_into().unwrap() };
@@ -484,24 +387,24 @@ fn sessions_resume_under_equal_terms_only() {
     let pair = ca.server(&rcgen::PKCS_ECDSA_P256_SHA256);
     let client = ca.client(|_| {});
     let crl = ca.crl(4000, &[]);
-    let base = || ClientPolicy { crls: vec![crl.clone()], names: vec![SPIFFE.into()], ..ca.policy() };
-    let compile = |policy: ClientPolicy| wanted(vec![pair.clone()], Some(policy)).compile().unwrap();
-    let terms = compile(base());
-    let same = compile(base());
+    let base = || ClientPolicy { crls: lists(vec![crl.clone()]), names: vec![SPIFFE.into()], ..policy(&ca) };
+    let with = |policy: ClientPolicy| compile(&wanted(vec![pair.clone()], Some(policy)));
+    let terms = with(base());
+    let same = with(base());
     assert_eq!(terms.fingerprint, same.fingerprint);
     let other_ca = Ca::new("more").root;
     let others = [
-        compile(ClientPolicy { roots: vec![ca.root.clone(), other_ca], ..base() }),
-        compile(ClientPolicy { crls: vec![ca.crl(4000, &[8])], ..base() }),
-        compile(ClientPolicy { names: vec![SPIFFE.into(), "x.org".into()], ..base() }),
-        compile(ClientPolicy {
+        with(ClientPolicy { roots: roots(&[&ca.root, &other_ca]), ..base() }),
+        with(ClientPolicy { crls: lists(vec![ca.crl(4000, &[8])]), ..base() }),
+        with(ClientPolicy { names: vec![SPIFFE.into(), "x.org".into()], ..base() }),
+        with(ClientPolicy {
             revocation: Revocation { allow_expired: true, ..Revocation::default() },
             ..base()
         }),
-        compile(ClientPolicy { optional: true, ..base() }),
-        Wanted { alpn: Vec::new(), ..wanted(vec![pair.clone()], Some(base())) }.compile().unwrap(),
-        wanted(vec![ca.server(&rcgen::PKCS_ECDSA_P256_SHA256)], Some(base())).compile().unwrap(),
-        wanted(vec![pair.clone()], None).compile().unwrap(),
+        with(ClientPolicy { optional: true, ..base() }),
+        compile(&Wanted { alpn: Vec::new(), ..wanted(vec![pair.clone()], Some(base())) }),
+        compile(&wanted(vec![ca.server(&rcgen::PKCS_ECDSA_P256_SHA256)], Some(base()))),
+        compile(&wanted(vec![pair.clone()], None)),
     ];
     for version in BOTH {
         let fresh = || Arc::new(ca.trust(&[version], Some(&client)));
@@ -522,8 +425,8 @@ fn a_ticket_does_not_outlive_a_revocation() {
     let pair = ca.server(&rcgen::PKCS_ECDSA_P256_SHA256);
     let holder = ca.client(|_| {});
     let with = |serials: &[u64]| {
-        let policy = ClientPolicy { crls: vec![ca.crl(4000, serials)], ..ca.policy() };
-        wanted(vec![pair.clone()], Some(policy)).compile().unwrap()
+        let policy = ClientPolicy { crls: lists(vec![ca.crl(4000, serials)]), ..policy(&ca) };
+        compile(&wanted(vec![pair.clone()], Some(policy)))
     };
     for version in BOTH {
         let client = Arc::new(ca.trust(&[version], Some(&holder)));
@@ -531,4 +434,23 @@ fn a_ticket_does_not_outlive_a_revocation() {
         let refused = shake(&client, &with(&[7])).err();
         assert_eq!(refused, Some(Error::InvalidCertificate(CertificateError::Revoked)));
     }
+}
+
+/// Equal terms are one object, and equal policies on clients one verifier; a new OCSP response is no new policy.
+#[test]
+fn equal_terms_are_shared() {
+    let ca = Ca::new("clients");
+    let pair = ca.server(&rcgen::PKCS_ECDSA_P256_SHA256);
+    let mut stapled = CertifiedKey::clone(&pair.certified);
+    stapled.ocsp = Some(b"response".to_vec());
+    let stapled = Pair { certified: Arc::new(stapled), ..pair.clone() };
+    let mut compiler = Compiler::default();
+    let mut with = |pair: &Pair, tls12| {
+        compiler.compile(&Wanted { tls12, ..wanted(vec![pair.clone()], Some(policy(&ca))) }).unwrap()
+    };
+    let (first, second, stapled, stricter) =
+        (with(&pair, true), with(&pair, true), with(&stapled, true), with(&pair, false));
+    assert!(Arc::ptr_eq(&first, &second));
+    assert!(!Arc::ptr_eq(&first, &stapled) && first.fingerprint == stapled.fingerprint);
+    assert!(Arc::ptr_eq(&first.clients, &stricter.clients) && first.fingerprint != stricter.fingerprint);
 }
