@@ -6,6 +6,7 @@
 
 pub mod accept;
 mod active;
+pub mod client_hello;
 pub mod handover;
 pub mod linger;
 pub mod listener;
