@@ -1,6 +1,7 @@
 //! `ringgate-bench micro`: the pieces of the data path alone, by the clock or by instruction counts.
 
 mod cases;
+mod client_hello;
 mod http;
 mod instructions;
 mod table;
