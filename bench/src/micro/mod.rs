@@ -82,7 +82,7 @@ pub(crate) fn run(args: &MicroArgs) -> ExitCode {
         return ExitCode::from(2);
     }
     if args.list {
-        chosen.iter().for_each(|case| println!("{:<24}{}", case.name, case.what));
+        chosen.iter().for_each(|case| println!("{:<26}{}", case.name, case.what));
         return ExitCode::SUCCESS;
     }
     if !args.instructions {
@@ -110,7 +110,7 @@ fn run_one(name: &str, operations: u32) -> ExitCode {
 
 fn time(chosen: &[&Case], args: &MicroArgs) {
     if !args.json {
-        println!("{:<24}{:>12}{:>12}{:>12}   nanoseconds per operation", "case", "median", "min", "max");
+        println!("{:<26}{:>12}{:>12}{:>12}   nanoseconds per operation", "case", "median", "min", "max");
     }
     let mut results = serde_json::Map::new();
     for case in chosen {
@@ -122,7 +122,7 @@ fn time(chosen: &[&Case], args: &MicroArgs) {
                 json!({ "median_ns": timing.median_ns, "min_ns": min, "max_ns": max }),
             );
         } else {
-            println!("{:<24}{:>12.1}{min:>12.1}{max:>12.1}   {}", case.name, timing.median_ns, case.what);
+            println!("{:<26}{:>12.1}{min:>12.1}{max:>12.1}   {}", case.name, timing.median_ns, case.what);
         }
     }
     if args.json {
@@ -137,7 +137,7 @@ fn count(chosen: &[&Case], args: &MicroArgs) -> Result<bool, String> {
     let comparable = baseline.as_ref().filter(|recorded| recorded.is_comparable(&now));
     let mut regressions = Vec::new();
     if !args.json {
-        println!("{:<24}{:>14}{:>14}{:>9}   instructions per operation", "case", "now", "recorded", "change");
+        println!("{:<26}{:>14}{:>14}{:>9}   instructions per operation", "case", "now", "recorded", "change");
     }
     for case in chosen {
         let counted = instructions::count(case)?;
@@ -153,7 +153,7 @@ fn count(chosen: &[&Case], args: &MicroArgs) -> Result<bool, String> {
                 Change::New => "-".into(),
                 Change::Within(growth) | Change::Regression(growth) => format!("{:+.1} %", growth * 100.0),
             };
-            println!("{:<24}{counted:>14}{recorded:>14}{change:>9}   {}", case.name, case.what);
+            println!("{:<26}{counted:>14}{recorded:>14}{change:>9}   {}", case.name, case.what);
         }
     }
     if args.json {
