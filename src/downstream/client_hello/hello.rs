@@ -72,12 +72,7 @@ fn read_extensions<'b>(
     // Most types are below 64, so that a bit tells; there may be 4 096 others, which are too many to compare each with each.
     let mut seen = 0_u64;
     while !rest.0.is_empty() {
-<<<<<<< HEAD
-        let extension = rest.u16().ok_or(Malformed::Truncated)?;
-        let data = rest.list16().ok_or(Malformed::Truncated)?;
-=======
         let (extension, data) = rest.extension().ok_or(Malformed::Truncated)?;
->>>>>>> hello
         if extension < 64 {
             let bit = 1 << extension;
             if seen & bit != 0 {
@@ -107,11 +102,7 @@ fn read_extensions<'b>(
 fn read_server_names(data: &[u8]) -> Result<Option<&str>, Malformed> {
     const HOST_NAME: u8 = 0;
     let mut rest = Reader(Reader(data).only_list16().ok_or(Malformed::BadServerNameList)?);
-<<<<<<< HEAD
     let (mut host, mut seen) = (None, false);
-=======
-    let mut host = None;
->>>>>>> hello
     while !rest.0.is_empty() {
         // Names of all types, those to come included, begin with a length of two bytes.
         let (Some(of_type), Some(name)) = (rest.u8(), rest.list16()) else {
@@ -120,28 +111,17 @@ fn read_server_names(data: &[u8]) -> Result<Option<&str>, Malformed> {
         if of_type != HOST_NAME {
             continue;
         }
-<<<<<<< HEAD
         if std::mem::replace(&mut seen, true) {
             return Err(Malformed::RepeatedHostName);
         }
         host = read_host_name(name)?;
-=======
-        if host.is_some() {
-            return Err(Malformed::RepeatedHostName);
-        }
-        host = Some(read_host_name(name)?);
->>>>>>> hello
     }
     Ok(host)
 }
 
-<<<<<<< HEAD
 /// A DNS name; `None` for an IP address, which RFC 6066 section 3 does not permit and clients that are given one in a URL
 /// send nevertheless: it names no host, as for other servers.
 fn read_host_name(name: &[u8]) -> Result<Option<&str>, Malformed> {
-=======
-fn read_host_name(name: &[u8]) -> Result<&str, Malformed> {
->>>>>>> hello
     const NAME_BYTES_MAX: usize = 253;
     const LABEL_BYTES_MAX: usize = 63;
     if name.is_empty() {
@@ -161,24 +141,15 @@ fn read_host_name(name: &[u8]) -> Result<&str, Malformed> {
                 bad_label |= at == start || at - start > LABEL_BYTES_MAX;
                 (start, numeric) = (at + 1, true);
             }
-<<<<<<< HEAD
             _ if text.parse::<std::net::Ipv6Addr>().is_ok() => return Ok(None),
-=======
-            _ if text.parse::<std::net::Ipv6Addr>().is_ok() => return Err(Malformed::SniIpLiteral),
->>>>>>> hello
             _ => return Err(Malformed::SniBadCharacter),
         }
     }
     match name.len() - start {
         0 => Err(Malformed::SniTrailingDot),
         last if bad_label || last > LABEL_BYTES_MAX => Err(Malformed::SniBadLabel),
-<<<<<<< HEAD
         _ if numeric => Ok(None),
         _ => Ok(Some(text)),
-=======
-        _ if numeric => Err(Malformed::SniIpLiteral),
-        _ => Ok(text),
->>>>>>> hello
     }
 }
 
@@ -312,8 +283,6 @@ impl<'b> Reader<'b> {
         Some(u16::from_be_bytes(*bytes))
     }
 
-<<<<<<< HEAD
-=======
     /// A type of two bytes, then what a length of two bytes is in front of.
     fn extension(&mut self) -> Option<(u16, &'b [u8])> {
         let ([type_high, type_low, high, low], rest) = self.0.split_first_chunk()?;
@@ -322,7 +291,6 @@ impl<'b> Reader<'b> {
         Some((u16::from_be_bytes([*type_high, *type_low]), data))
     }
 
->>>>>>> hello
     /// What a length of one byte is in front of.
     fn list8(&mut self) -> Option<&'b [u8]> {
         let count = self.u8()?;

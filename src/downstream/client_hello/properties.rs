@@ -92,16 +92,8 @@ fn is_grease(name: &[u8]) -> bool {
     matches!(name, [one, two] if one == two && one & 0x0f == 0x0a)
 }
 
-<<<<<<< HEAD
-/// Refusals of what rustls lets pass: it takes a dot at the end for no matter, reads the
-/// version as a number, and stops at a server name of another type.
+/// Refusals of what rustls lets pass: it takes a dot at the end for no matter, reads the version as a number, and stops at a server name of another type.
 const STRICTER: &[Malformed] = &[
-=======
-/// Refusals of what rustls lets pass: it takes an address for no name at all, a dot at the end for no matter, reads the
-/// version as a number, and stops at a server name of another type.
-const STRICTER: &[Malformed] = &[
-    Malformed::SniIpLiteral,
->>>>>>> hello
     Malformed::SniBadCharacter,
     Malformed::SniTrailingDot,
     Malformed::BadVersion,

@@ -90,11 +90,6 @@ kinds! {
         SniBadLabel = "sni_bad_label" "the server name has an empty label or one longer than 63 bytes",
         /// A host name of no bytes (RFC 6066 section 3).
         SniEmpty = "sni_empty" "the server name is empty",
-<<<<<<< HEAD
-=======
-        /// An IP address in place of a host name (RFC 6066 section 3), or what looks like one: an all-numeric last label.
-        SniIpLiteral = "sni_ip_literal" "the server name is an IP address",
->>>>>>> hello
         /// A host name of more than 253 bytes (RFC 1035 section 2.3.4).
         SniTooLong = "sni_too_long" "the server name is longer than 253 bytes",
         /// A dot at the end of the host name (RFC 6066 section 3: "without a trailing dot").

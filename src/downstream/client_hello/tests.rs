@@ -230,12 +230,9 @@ fn reads_server_names() {
     {
         assert_complete(&with_extension(0, sni(host)), |hello| assert_eq!(hello.server_name, Some(host)));
     }
-<<<<<<< HEAD
     for address in ["127.0.0.1", "10", "::1", "2001:db8::5"] {
         assert_complete(&with_extension(0, sni(address)), |hello| assert_eq!(hello.server_name, None));
     }
-=======
->>>>>>> hello
     let long_label = format!("{}.test", "a".repeat(64));
     for (host, why) in [
         ("", Malformed::SniEmpty),
@@ -246,13 +243,6 @@ fn reads_server_names() {
         (".test", Malformed::SniBadLabel),
         (&long_label, Malformed::SniBadLabel),
         (&long_label[..64], Malformed::SniBadLabel),
-<<<<<<< HEAD
-=======
-        ("127.0.0.1", Malformed::SniIpLiteral),
-        ("10", Malformed::SniIpLiteral),
-        ("::1", Malformed::SniIpLiteral),
-        ("2001:db8::5", Malformed::SniIpLiteral),
->>>>>>> hello
         ("[::1]", Malformed::SniBadCharacter),
         ("a.test:443", Malformed::SniBadCharacter),
         ("a b", Malformed::SniBadCharacter),
