@@ -69,11 +69,14 @@ impl Wanted {
     }
 }
 
+/// What is stapled to each certificate.
+type OcspResponses = Vec<Option<Vec<u8>>>;
+
 /// Compiles terms; equal ones become one object, and so do equal policies on clients: lists of revoked certificates are
 /// large.
 #[derive(Default)]
 pub struct Compiler {
-    terms: HashMap<(Sha256, Vec<Option<Vec<u8>>>), Arc<TlsTerms>>,
+    terms: HashMap<(Sha256, OcspResponses), Arc<TlsTerms>>,
     verifiers: HashMap<Sha256, Arc<dyn ClientCertVerifier>>,
 }
 
