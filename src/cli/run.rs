@@ -11,6 +11,7 @@ use crate::config::model::{Cores, Driver};
 use crate::config::{parse_cores, parse_ring_entries};
 use crate::supervisor::load::Source;
 use crate::supervisor::{self, End, Options, StartError, Supervisor, signals};
+use crate::{err, errln};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -92,18 +93,18 @@ pub fn run(args: &RunArgs) -> ExitCode {
         Err(error) => return start_failed(&error),
     };
     if let Err(error) = signals::forward(supervisor.events()) {
-        eprintln!("error: no signal handlers: {error}");
+        errln!("error: no signal handlers: {error}");
         return ExitCode::FAILURE;
     }
     if let Err(error) = supervisor.open_status_file() {
-        eprintln!("error: {error}");
+        errln!("error: {error}");
         return ExitCode::FAILURE;
     }
     announce(&supervisor);
     match supervisor.run() {
         End::Drained => ExitCode::SUCCESS,
         End::Failed(error) => {
-            eprintln!("error: {error}");
+            errln!("error: {error}");
             ExitCode::FAILURE
         }
         End::Interrupted => ExitCode::FAILURE,
@@ -113,8 +114,8 @@ pub fn run(args: &RunArgs) -> ExitCode {
 /// Prints why the process could not start.
 pub fn start_failed(error: &StartError) -> ExitCode {
     match error {
-        StartError::Config(diagnostics) => eprint!("{}", output::diagnostics(diagnostics)),
-        StartError::Host(error) => eprintln!("error: {error}"),
+        StartError::Config(diagnostics) => err!("{}", output::diagnostics(diagnostics)),
+        StartError::Host(error) => errln!("error: {error}"),
     }
     ExitCode::FAILURE
 }

@@ -45,6 +45,14 @@ fn parse_start_ticks(stat: &str) -> Option<u64> {
     if matches!(state, "Z" | "X") { None } else { fields.nth(18)?.parse().ok() }
 }
 
+/// Whether a process is there and stopped, as by SIGSTOP or a debugger.
+#[must_use]
+pub fn is_stopped(pid: u32) -> bool {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    let state = stat.rsplit_once(')').map(|(_, fields)| fields.trim_start());
+    state.is_some_and(|state| state.starts_with(['T', 't']))
+}
+
 /// Raises the limit of descriptors (`ulimit -n`) as far as this process may, and returns it.
 ///
 /// # Errors

@@ -3,7 +3,7 @@
 //! One thread per core with a reuseport listener each; `serve` answers a connection's requests, `request` finds
 //! them in its bytes, `answer` renders what they get.
 
-use std::io::{self, Write};
+use std::io;
 use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::rc::Rc;
@@ -18,6 +18,7 @@ use monoio::net::TcpListener;
 use ringgate::config::model::{Driver, RING_ENTRIES_DEFAULT};
 use ringgate::sys::ring::{self, Rung};
 use ringgate::sys::socket::Socket;
+use ringgate::{errln, outln};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use socket2::{Domain, Protocol, Type};
@@ -77,7 +78,7 @@ pub(crate) struct BackendArgs {
     #[arg(long, value_name = "TIME", default_value = "0ms", value_parser = units::duration)]
     pub(crate) latency: Duration,
     /// Share of answers that fail, 0 to 1, at random
-    #[arg(long, value_name = "SHARE", default_value_t = 0.0, value_parser = share)]
+    #[arg(long, value_name = "SHARE", default_value_t = 0.0, value_parser = units::share)]
     pub(crate) failure_rate: f64,
     /// How they fail
     #[arg(long, value_enum, default_value = "status")]
@@ -96,11 +97,6 @@ pub(crate) struct BackendArgs {
     pub(crate) cores: Option<CoreList>,
 }
 
-fn share(text: &str) -> Result<f64, String> {
-    let form = || format!("`{text}` is not a share between 0 and 1, such as 0.01");
-    text.parse().ok().filter(|share| (0.0..=1.0).contains(share)).ok_or_else(form)
-}
-
 /// Runs the command until a signal ends it.
 pub(crate) fn run(args: &BackendArgs) -> ExitCode {
     match start(args) {
@@ -109,7 +105,7 @@ pub(crate) fn run(args: &BackendArgs) -> ExitCode {
             ExitCode::SUCCESS
         }
         Err(error) => {
-            eprintln!("error: {error}");
+            errln!("error: {error}");
             ExitCode::FAILURE
         }
     }
@@ -138,10 +134,7 @@ fn start(args: &BackendArgs) -> Result<Signals, String> {
         rungs.push(started.recv().map_err(|_| "a thread ended by itself")??);
     }
     let driver = rungs.first().map_or("", |rung: &Rung| rung.name());
-    let mut out = io::stdout().lock();
-    writeln!(out, "listening {address}\nready threads={} driver={driver}", args.threads)
-        .and_then(|()| out.flush())
-        .map_err(|error| format!("standard output: {error}"))?;
+    outln!("listening {address}\nready threads={} driver={driver}", args.threads);
     Ok(signals)
 }
 

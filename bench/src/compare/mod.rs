@@ -27,6 +27,7 @@ use std::process::{Command, ExitCode};
 use std::time::Duration;
 
 use clap::{Args, ValueEnum as _};
+use ringgate::{errln, out, outln};
 
 use cores::{CoreSet, Layout};
 use generator::{Generator, GeneratorKind, Load};
@@ -159,7 +160,7 @@ impl CompareArgs {
 pub(crate) fn run(args: &CompareArgs) -> ExitCode {
     if args.list {
         for scenario in Scenario::value_variants() {
-            println!("{:<18} {}", scenario.name(), scenario.about());
+            outln!("{:<18} {}", scenario.name(), scenario.about());
         }
         return ExitCode::SUCCESS;
     }
@@ -167,7 +168,7 @@ pub(crate) fn run(args: &CompareArgs) -> ExitCode {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
         Err(error) => {
-            eprintln!("error: {error}");
+            errln!("error: {error}");
             ExitCode::FAILURE
         }
     }
@@ -200,7 +201,7 @@ fn compare(args: &CompareArgs) -> Result<bool, String> {
         write(args, &comparison)?;
     }
     progress.end();
-    print!("{}", table::text(&comparison));
+    out!("{}", table::text(&comparison));
     Ok(comparison.cases.iter().all(|case| case.peers.iter().all(|peer| peer.failure.is_none())))
 }
 

@@ -13,7 +13,6 @@ mod report;
 mod rounds;
 mod statistics;
 
-use std::io::{self, Write as _};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -33,6 +32,7 @@ use super::output;
 use crate::config::model::{Driver, RING_ENTRIES_DEFAULT};
 use crate::supervisor::topology::Topology;
 use crate::sys::ring::{self, Rung};
+use crate::{err, errln, out};
 
 /// Exit code of "ended by a signal", as a shell has it for SIGINT.
 const INTERRUPTED: u8 = 130;
@@ -42,24 +42,24 @@ const INTERRUPTED: u8 = 130;
 pub fn run(args: &TuneArgs) -> ExitCode {
     match tune(args) {
         Ok(report) => {
-            print(&match args.format {
-                Format::Json => report.json(),
-                Format::Text => report.text(output::stdout_colour()),
-            });
+            match args.format {
+                Format::Json => out!("{}", report.json()),
+                Format::Text => out!("{}", report.text(output::stdout_colour())),
+            }
             match report.failure() {
                 None => ExitCode::SUCCESS,
                 Some(reason) => {
-                    eprintln!("error: the default could not be measured: {reason}");
+                    errln!("error: the default could not be measured: {reason}");
                     ExitCode::FAILURE
                 }
             }
         }
         Err(Stop::Failed(error)) => {
-            eprintln!("error: {error}");
+            errln!("error: {error}");
             ExitCode::FAILURE
         }
         Err(Stop::Interrupted) => {
-            eprintln!("interrupted: nothing was decided, nothing is left running");
+            errln!("interrupted: nothing was decided, nothing is left running");
             ExitCode::from(INTERRUPTED)
         }
     }
@@ -80,8 +80,8 @@ fn tune(args: &TuneArgs) -> Result<Report, Stop> {
         layouts.into_iter().zip(places).map(|(layout, place)| Entry::new(layout, place)).collect();
     let plan = report::plan(args, &entries);
     match args.format {
-        Format::Json => eprint!("{plan}"),
-        Format::Text => print(&plan),
+        Format::Json => err!("{plan}"),
+        Format::Text => out!("{plan}"),
     }
     let count = u32::try_from(entries.len()).unwrap_or(u32::MAX);
     let mut progress = Progress::new(count.saturating_mul(args.rounds), Bench::estimate(args));
@@ -102,10 +102,4 @@ fn auto_is_uring() -> bool {
     let probe =
         || ring::build(Driver::Auto, RING_ENTRIES_DEFAULT).is_ok_and(|built| built.rung != Rung::Epoll);
     thread::spawn(probe).join().unwrap_or(false)
-}
-
-/// A reader that closed its end (`| head`) has seen what it wanted; the exit code still tells the result.
-fn print(text: &str) {
-    let mut out = io::stdout().lock();
-    let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
 }
