@@ -22,15 +22,15 @@ Examples:
 Prints a line for each listener, then `ready`; logs go to stderr (RUST_LOG sets their level).
 
 Signals:
-  SIGTERM, SIGINT  drain: accept nothing new, finish what is under way, end; a second one ends at
-                   once, unless it comes within 0.5 s of the first
+  SIGTERM, SIGINT  drain: accept nothing new, finish what is under way, end; a
+                   second one ends at once, unless within 0.5 s of the first
   SIGHUP           reload the configuration; a bad one changes nothing
   SIGUSR1          print a line: `dump ` and the counters of each shard as JSON
 
 Exit codes:
   0  drained after SIGTERM or SIGINT
-  1  the configuration has errors; a socket, core or driver could not be had; the status file is
-     another process's; or a second signal came
+  1  the configuration has errors; a socket, core or driver could not be had;
+     the status file is another process's; or a second signal came
   2  the command line is wrong";
 
 /// Arguments of `ringgate run`.
@@ -50,7 +50,7 @@ pub struct ShardArgs {
     /// Cores that get a shard: auto (one per physical core, within the quota), all, a number, a list such as 0-3,6, or
     /// NUMA nodes such as numa:0; `ringgate cores` shows what each comes to. With --no-pin a number may be larger than
     /// the host's
-    #[arg(long, value_name = "CORES", value_parser = parse_cores)]
+    #[arg(long, value_name = "CORES", value_parser = cores)]
     pub cores: Option<Cores>,
     /// Do not pin shards to their cores
     #[arg(long)]
@@ -84,6 +84,16 @@ pub(super) fn driver(text: &str) -> Result<Driver, String> {
         "io_uring" => Ok(Driver::IoUring),
         _ => Err("expected auto, io_uring or epoll".into()),
     }
+}
+
+/// Reads `--cores`; a wrong one is answered with all the forms.
+pub(super) fn cores(text: &str) -> Result<Cores, String> {
+    parse_cores(text).map_err(|reason| {
+        format!(
+            "{reason}; expected auto, all, a number of cores such as 4, a list of cores such as 0-3,6 or NUMA nodes such \
+             as numa:0"
+        )
+    })
 }
 
 /// Runs the command.

@@ -10,7 +10,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::mpsc::{self, Sender};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use clap::{Args, ValueEnum};
 use monoio::io::Canceller;
@@ -37,6 +37,9 @@ const BACKLOG: i32 = 4096;
 
 /// How long accepting rests when descriptors or memory are used up.
 const PAUSE: Duration = Duration::from_millis(20);
+
+/// How long a port may be in use at the start.
+const BIND_TIMEOUT: Duration = Duration::from_secs(2);
 
 const EXAMPLES: &str = "\
 Paths:
@@ -114,7 +117,7 @@ pub(crate) fn run(args: &BackendArgs) -> ExitCode {
 fn start(args: &BackendArgs) -> Result<Signals, String> {
     // Before anything listens, so that an early signal is not lost.
     let signals = Signals::new([SIGINT, SIGTERM]).map_err(|error| format!("no signal handlers: {error}"))?;
-    let (address, sockets) = bind(args.listen, args.threads)
+    let (address, sockets) = bind_soon(args.listen, args.threads)
         .map_err(|error| format!("can not listen on {}: {error}", args.listen))?;
     let behaviour = Arc::new(Behaviour::new(args));
     let (ready, started) = mpsc::channel();
@@ -136,6 +139,20 @@ fn start(args: &BackendArgs) -> Result<Signals, String> {
     let driver = rungs.first().map_or("", |rung: &Rung| rung.name());
     outln!("listening {address}\nready threads={} driver={driver}", args.threads);
     Ok(signals)
+}
+
+/// A backend that has just ended on this port may still have it: the kernel takes its ring down, and the listener with
+/// it, after the process is gone.
+fn bind_soon(address: SocketAddr, threads: u16) -> io::Result<(SocketAddr, Vec<socket2::Socket>)> {
+    let end = Instant::now() + BIND_TIMEOUT;
+    loop {
+        match bind(address, threads) {
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse && Instant::now() < end => {
+                thread::sleep(PAUSE);
+            }
+            bound => return bound,
+        }
+    }
 }
 
 /// One socket per thread. All are bound before any listens: the kernel spreads connections over those that listen.

@@ -47,10 +47,11 @@ const EXAMPLES: &str = "\
 Examples:
   ringgate-bench compare
   ringgate-bench compare h1-keepalive h1-close --rounds 5 --html report.html
-  ringgate-bench compare latency-at-rate --rate 2000 --without envoy --json report.json
+  ringgate-bench compare latency-at-rate --rate 2000 --json report.json
+  ringgate-bench compare --without envoy --nginx /opt/nginx/sbin/nginx
   ringgate-bench compare --list
 
-Peers are looked for in PATH, /usr/sbin and /usr/local/sbin, ringgate beside this program first; those that are not
+Peers are looked for in PATH, /usr/sbin and /usr/local/sbin, ringgate beside this program first; those that are not \
 found are named in the results. Proxies run on cores of their own; on a host with work of its own, figures mean little.
 
 A round in which more than 0.1 % of the requests failed is left out and named, except in reload-under-load, which \

@@ -6,15 +6,13 @@ use super::result::{CaseResult, Comparison, Figure, Metric, PeerResult};
 use super::stats::Verdict;
 
 /// What figures and words mean.
-pub(crate) const LEGEND: &str = "\
-[a-b]     least and greatest of the rounds; in front of it their median
-~N%       from least to greatest, as a share of the median
-x best    the figure divided by that of the best other peer
-better, worse, tie
-          by at least 10 % and with no overlap of the rounds; no word with
-          fewer than 3 valid rounds or where proxy and load share cores
-busy %    share of the time of its cores that the proxy ran
-waited %  share of that time in which it was ready and others ran there
+pub(crate) const LEGEND: &str = "  [a-b]     least and greatest of the rounds; in front of it their median
+  ~N%       from least to greatest, as a share of the median
+  x best    the figure divided by that of the best other peer; better or worse
+            by at least 10 % and with no overlap of the rounds, else a tie; no
+            word with fewer than 3 valid rounds or with proxy and load on one core
+  busy %    share of the time of its cores that the proxy ran
+  waited %  share of that time in which it was ready and others ran there
 ";
 
 /// The whole comparison.

@@ -15,54 +15,59 @@ use crate::cores::CoreList;
 use crate::units;
 
 const MORE: &str = "\
-Closed loop (default): each connection sends its next request as soon as the last one is answered. Latency runs from
+Closed loop (default): each connection sends its next request as soon as the last one is answered. Latency runs from \
 the send (with --close: from the connect) to the end of the response.
 
-Constant rate (--rate): request k is due at a fixed time, whatever became of the ones before it, and goes to the
-connection that has been idle longest. When all are busy it waits, and the wait counts: latency runs from the time
-that the request was due. What was due in the measured time and is not answered --timeout after it counts as a
+Constant rate (--rate): request k is due at a fixed time, whatever became of the ones before it, and goes to the \
+connection that has been idle longest. When all are busy it waits, and the wait counts: latency runs from the time \
+that the request was due. What was due in the measured time and is not answered --timeout after it counts as a \
 timeout.
 
-What took too long is no result, but not left out either: a request that timed out counts in the latency with the time
-that it waited. In the closed loop, requests that are still open at the end, for more than 100 ms and 1 % of the
+What took too long is no result, but not left out either: a request that timed out counts in the latency with the time \
+that it waited. In the closed loop, requests that are still open at the end, for more than 100 ms and 1 % of the \
 measured time (or for --timeout), count as unanswered, and in the latency with their age.
 
-Hosts: with --hosts N, request heads are rendered before the run, one for each of the numbers 0 to N-1 in
+Hosts: with --hosts N, request heads are rendered before the run, one for each of the numbers 0 to N-1 in \
 --host-pattern, and each request draws one (zipf: number r as often as 1/(r+1)). A body is copied behind the head then.
 
-TLS (https:// URLs): kept connections do their handshakes before the run. With --close each request has one, which
-counts into its latency: a full one, or with --tls-resume one that resumes a session. For that each thread first
-collects a ticket per connection, with connections that do nothing else. How many handshakes were full and how many
+TLS (https:// URLs): kept connections do their handshakes before the run. With --close each request has one, which \
+counts into its latency: a full one, or with --tls-resume one that resumes a session. For that each thread first \
+collects a ticket per connection, with connections that do nothing else. How many handshakes were full and how many \
 resumed is in the report. Errors of the handshake and of TLS later on count as `tls`.
 
 A run in which the generator itself may have been the bottleneck is INVALID and exits with 1:
   closed loop    its threads were busy more than 97 % of the time
-  constant rate  they would be, at the CPU time per request that was measured, could they start as many as asked for;
-                 requests started later than --max-lag at the 99th percentile although a connection was idle;
-                 or requests were due and connections idle at the end
-  both           connections could not be opened before the run, or nothing was answered as expected
+  constant rate  they would be, at the CPU time per request that was measured,
+                 could they start as many as asked for; requests started later
+                 than --max-lag at the 99th percentile although a connection
+                 was idle; or requests were due and connections idle at the end
+  both           connections could not be opened before the run, or nothing was
+                 answered as expected
   --tls-resume   fewer than half of the handshakes resumed a session
-So is one that says nothing about the target's latency:
-  both           a larger share of the requests than --max-errors failed
-  closed loop    a request was unanswered for more than 10 % of the measured time, and longer than any that was answered
 
---json prints one object: valid, invalid_reasons, notes, requests, seconds, requests_per_second, errors, error_share,
+So is one that says little about the target's latency:
+  closed loop    a request was unanswered for more than 10 % of the measured
+                 time, and longer than any that was answered
+  both           more of the requests failed than --max-errors allows
+
+--json prints one object: valid, invalid_reasons, notes, requests, seconds, requests_per_second, errors, error_share, \
 unanswered, content_bytes, latency_us, quantiles, generator, tls, url, connections, threads, rate, receipt.
 
 Examples:
   ringgate-bench load http://127.0.0.1:8080/
-  ringgate-bench load http://127.0.0.1:8080/ --connections 128 --threads 2 --cores 2-3 --duration 30s
-  ringgate-bench load http://127.0.0.1:8080/ --rate 5000 --json --hgrm latency.hgrm
-  ringgate-bench load http://127.0.0.1:8080/upload --method POST --body-bytes 16384 --expect-status 201
-  ringgate-bench load http://127.0.0.1:8080/ --hosts 100000 --host-pattern 'h{}.example.test' --host-distribution zipf
-  ringgate-bench load https://127.0.0.1:8443/ --ca root.pem --sni www.example.test --tls-version 1.3
+  ringgate-bench load http://127.0.0.1:8080/ --connections 128 --threads 2
+  ringgate-bench load http://127.0.0.1:8080/ --rate 5000 --hgrm latency.hgrm
+  ringgate-bench load http://127.0.0.1:8080/ --cores 2-3 --duration 30s --json
+  ringgate-bench load http://127.0.0.1:8080/in --method POST --body-bytes 16384
+  ringgate-bench load http://127.0.0.1:8080/ --hosts 1000 --host-pattern 'h{}.a'
+  ringgate-bench load https://127.0.0.1:8443/ --ca root.pem --sni www.example.com
   ringgate-bench load https://127.0.0.1:8443/ --insecure --close --tls-resume
 
 Exit codes:
   0  measured
   1  invalid, or not measured
   2  the command line is wrong
-  130, in a shell: ended by Ctrl-C";
+  Ctrl-C ends it by the signal: 130 in a shell";
 
 /// Most requests heads that are rendered.
 const HOSTS_MAX: u64 = 1_000_000;

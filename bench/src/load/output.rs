@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::plan::Plan;
 use crate::receipt::Receipt;
-use crate::report::{Handshakes, LoadReport, TlsReport, Unanswered};
+use crate::report::{Generator, Handshakes, LoadReport, TlsReport, Unanswered};
 
 /// What `--json` prints: the report, and how it came about.
 #[derive(Clone, Debug, Deserialize, Serialize)]
@@ -85,22 +85,21 @@ pub(super) fn text(document: &Document, plan: &Plan) -> String {
     ] {
         line(if name == "mean" { "latency" } else { "" }, format!("{name:<7}{:>12}", time(value)));
     }
-    let generator = &report.generator;
-    line(
-        "own cost",
-        format!(
-            "{:.1} us of CPU per request, busy {:.0} %{}",
-            generator.cpu_us_per_request,
-            generator.busy * 100.0,
-            generator
-                .waited
-                .map_or_else(String::new, |waited| format!(", waited for its core {:.0} %", waited * 100.0))
-        ),
-    );
+    line("own cost", own_cost(&report.generator));
     if rate.is_some() {
-        line("own lag", format!("p99 {}", time(generator.lag_p99_us)));
+        line("own lag", format!("p99 {}", time(report.generator.lag_p99_us)));
     }
     text
+}
+
+fn own_cost(generator: &Generator) -> String {
+    let waited = generator.waited.map(|waited| format!(", waited for its core {:.0} %", waited * 100.0));
+    format!(
+        "{:.1} us of CPU per request, busy {:.0} %{}",
+        generator.cpu_us_per_request,
+        generator.busy * 100.0,
+        waited.unwrap_or_default()
+    )
 }
 
 fn agreed(tls: &TlsReport) -> String {

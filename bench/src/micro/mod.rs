@@ -28,7 +28,8 @@ Examples:
 
 Exit codes:
   0  measured
-  1  a count grew by more than 5 % against the baseline, or valgrind is missing or failed
+  1  a count grew by more than 5 % against the baseline, or valgrind is missing
+     or failed
   2  the command line is wrong";
 
 /// Arguments of `ringgate-bench micro`.

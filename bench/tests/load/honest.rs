@@ -74,6 +74,19 @@ fn output_that_can_not_be_written() {
     }
 }
 
+/// A backend is there again on its port right after it was killed, with connections open.
+#[test]
+fn a_backend_restarts_on_its_port() {
+    let first = Backend::start(&[]);
+    let address = first.address.to_string();
+    let open = std::net::TcpStream::connect(first.address).unwrap();
+    drop(first);
+    for _ in 0..3 {
+        assert_eq!(Backend::start(&["--listen", &address]).address.to_string(), address);
+    }
+    drop(open);
+}
+
 /// A host without an address is a failed measurement, not a wrong command line.
 #[test]
 fn a_host_without_an_address_exits_with_1() {

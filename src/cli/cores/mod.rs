@@ -12,8 +12,8 @@ use clap::{ArgGroup, Args};
 
 use super::check::Format;
 use super::output;
+use crate::config::Diagnostic;
 use crate::config::model::Cores;
-use crate::config::{Diagnostic, parse_cores};
 use crate::supervisor::topology::Topology;
 use crate::{err, errln, out, outln};
 
@@ -36,7 +36,8 @@ shard's thread over time, SHARE its part of the accepted connections, (ALL) the 
 
 Exit codes:
   0  printed
-  1  the configuration has errors, or these cores can not be had; or no gateway runs
+  1  the configuration has errors, these cores can not be had, or no gateway
+     runs
   2  the command line is wrong
   3  the gateway did not answer in time";
 
@@ -48,7 +49,7 @@ pub struct CoresArgs {
     #[arg(value_name = "CONFIG", conflicts_with = "status_file")]
     pub config: Option<PathBuf>,
     /// Cores that get a shard, over the configuration's: auto, all, a number, a list such as 0-3,6, or numa:0
-    #[arg(long, value_name = "CORES", value_parser = parse_cores, conflicts_with_all = ["running", "status_file"])]
+    #[arg(long, value_name = "CORES", value_parser = super::run::cores, conflicts_with_all = ["running", "status_file"])]
     pub cores: Option<Cores>,
     /// Look at a copy of another host's /proc and /sys instead, in the directories proc and sys of DIR
     #[arg(long, value_name = "DIR", conflicts_with_all = ["running", "status_file"])]

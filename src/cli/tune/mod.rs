@@ -31,11 +31,15 @@ use super::check::Format;
 use super::output;
 use crate::config::model::{Driver, RING_ENTRIES_DEFAULT};
 use crate::supervisor::topology::Topology;
+use crate::sys::process::raise_descriptors_max;
 use crate::sys::ring::{self, Rung};
 use crate::{err, errln, out};
 
 /// Exit code of "ended by a signal", as a shell has it for SIGINT.
 const INTERRUPTED: u8 = 130;
+
+/// Descriptors of a gateway beside those of its connections: about.
+const DESCRIPTORS: u64 = 64;
 
 /// Runs the command.
 #[must_use]
@@ -75,6 +79,7 @@ fn tune(args: &TuneArgs) -> Result<Report, Stop> {
     let layouts = layouts::layouts(args, &host, auto_is_uring()).map_err(Stop::Failed)?;
     let named = args.load_cores.as_ref().map(|list| list.0.as_slice());
     let places = layouts::load_places(&layouts, &host, named).map_err(Stop::Failed)?;
+    check_descriptors(args.connections, raise_descriptors_max().ok())?;
     let bench = Bench::new(args, interrupted)?;
     let mut entries: Vec<Entry> =
         layouts.into_iter().zip(places).map(|(layout, place)| Entry::new(layout, place)).collect();
@@ -97,9 +102,38 @@ fn tune(args: &TuneArgs) -> Result<Report, Stop> {
     Ok(Report::new(entries, confirmation, harness))
 }
 
+/// The gateway needs two for each connection: one to the client, one to the backend.
+fn check_descriptors(connections: u32, limit: Option<u64>) -> Result<(), Stop> {
+    let needed = 2 * u64::from(connections) + DESCRIPTORS;
+    match limit {
+        Some(limit) if needed > limit => Err(Stop::Failed(format!(
+            "{connections} connections need {needed} descriptors in the gateway, and a process may have {limit}: raise \
+             the limit (`ulimit -n`) or lower --connections"
+        ))),
+        _ => Ok(()),
+    }
+}
+
 /// Which driver `auto` comes to here: asked on a thread of its own, since a ring belongs to its thread.
 fn auto_is_uring() -> bool {
     let probe =
         || ring::build(Driver::Auto, RING_ENTRIES_DEFAULT).is_ok_and(|built| built.rung != Rung::Epoll);
     thread::spawn(probe).join().unwrap_or(false)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn too_many_connections_are_refused_before_the_first_round() {
+        let refused = |limit| match check_descriptors(1000, limit) {
+            Err(Stop::Failed(reason)) => reason,
+            _ => String::new(),
+        };
+        assert!(
+            refused(Some(2063)).contains("need 2064 descriptors") && refused(Some(64)).contains("ulimit -n")
+        );
+        assert_eq!((refused(Some(2064)), refused(None)), (String::new(), String::new()));
+    }
 }
