@@ -126,7 +126,7 @@ impl Samples {
     /// After the last round: without a valid one, there is no result.
     pub(crate) fn end(&mut self) {
         if let (true, Some(reason)) = (self.values.is_empty(), &self.invalid) {
-            self.failure.get_or_insert(format!("no round was valid: {reason}"));
+            self.failure.get_or_insert_with(|| format!("no round was valid: {reason}"));
             self.notes.clear();
         }
     }
