@@ -26,6 +26,7 @@ pub mod http1;
 pub mod lines;
 pub mod message;
 pub mod shard;
+pub mod stdio;
 pub mod supervisor;
 pub mod sys;
 pub mod table;

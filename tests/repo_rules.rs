@@ -78,6 +78,22 @@ fn unsafe_code_only_in_sys() {
     assert_none(&offences, "unsafe code belongs into src/sys");
 }
 
+/// The standard macros panic where the reader has gone or the disk is full.
+#[test]
+fn printing_goes_through_stdio() {
+    let mut offences = Vec::new();
+    for (path, text) in sources() {
+        let program = path.starts_with("src/cli") || path.starts_with("bench/src");
+        let tests = text.find("#[cfg(test)]").unwrap_or(text.len());
+        for (number, line) in code_lines(&text[..tests]).filter(|_| program) {
+            if ["print!", "println!", "eprint!", "eprintln!"].iter().any(|word| has_word(line, word)) {
+                offences.push(format!("{}:{number}: {}", path.display(), line.trim()));
+            }
+        }
+    }
+    assert_none(&offences, "print with `out!`, `outln!`, `err!` and `errln!` of src/stdio.rs");
+}
+
 #[test]
 fn decisions_know_no_runtime() {
     let mut offences = Vec::new();

@@ -7,6 +7,7 @@ pub(crate) mod backend;
 pub(crate) mod client;
 pub(crate) mod config;
 pub(crate) mod gateway;
+pub(crate) mod help_text;
 mod kernel;
 pub(crate) mod rng;
 mod selftest;
