@@ -1,7 +1,10 @@
-//! What must hold for any input of the HTTP/1 parsers, as functions that panic when it does not.
+//! What must hold for any input of the HTTP/1 parsers and of the ClientHello walker, as functions that panic when it
+//! does not.
 //!
 //! The targets of `tests/fuzz` call them with what the fuzzer found, and the tests below with input from a seeded
 //! generator, so that every ordinary test run tries some of it. Not part of the crate's interface.
+
+mod client_hello;
 
 use std::fmt::Debug;
 use std::net::IpAddr;
@@ -12,6 +15,8 @@ use crate::http1::{
     ResponseFault, Scan, chunked, parse_request, parse_response, target, write_request, write_response,
 };
 use crate::message::{BodyLength, Header, HeaderId, Method, RequestHead, ResponseHead, Span, Version};
+
+pub use client_hello::client_hello;
 
 /// Small, so that short inputs reach each of them.
 const LIMITS: HeadLimits = HeadLimits { head_bytes_max: 1024, headers_max: 12, target_bytes_max: 128 };

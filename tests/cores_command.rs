@@ -5,7 +5,7 @@ mod fixture;
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -99,7 +99,7 @@ fn as_json() {
     assert_eq!(value["error"], Value::Null);
 
     let output = cores_of(&fixture, &["--cores", "numa:0,7", "--format", "json"]);
-    assert_exit(&output, 1, "no NUMA node 7: this host has 0-1");
+    assert_exit(&output, 1, "no NUMA node 7: this host has the nodes 0-1");
     let value = json(&output);
     assert!(value["error"].as_str().unwrap().contains("NUMA node 7"), "{value}");
     assert_eq!(value["shards"], serde_json::json!([]));
@@ -132,6 +132,9 @@ fn usage() {
         &["--status-file", "b", "--sysroot", "/"],
         &["--format", "yaml"],
         &["--over", "soon"],
+        &["--over", "0.2"],
+        &["a.toml", "--over", "1"],
+        &["--status-file", "a", "--over", "-1"],
         &["a.toml", "b.toml"],
     ] {
         assert_eq!(cores(arguments).status.code(), Some(2), "{arguments:?}");
@@ -142,6 +145,44 @@ fn usage() {
         "no gateway runs with status_file",
     );
     assert_exit(&cores(&["--status-file", "/dev/null"]), 1, "not a status file");
+}
+
+/// Wrong forms are answered with the right ones, and where JSON is wanted, errors are JSON too.
+#[test]
+fn failures() {
+    assert_exit(&cores(&["--cores", "ALL"]), 2, "expected auto, all, a number of cores");
+    for arguments in [
+        &["--status-file", "/nonexistent/status.json"][..],
+        &["--sysroot", "/nonexistent"],
+        &["/nonexistent/ringgate.toml"],
+    ] {
+        let output = cores(&[arguments, &["--format", "json"]].concat());
+        assert_exit(&output, 1, "error");
+        assert!(!json(&output)["error"].as_str().unwrap().is_empty(), "{arguments:?}");
+    }
+}
+
+/// A reader that went away is no failure; a full disk is one. Neither is a panic, on standard error as well.
+#[test]
+fn output_that_can_not_be_written() {
+    for arguments in [&["cores"][..], &["check", "configs/quickstart.toml"], &["--help"]] {
+        let run = |stdout: Stdio| {
+            let mut command = Command::new(binary());
+            command.args(arguments).current_dir(env!("CARGO_MANIFEST_DIR")).stdout(stdout).output().unwrap()
+        };
+        let full = run(fs::OpenOptions::new().write(true).open("/dev/full").unwrap().into());
+        assert_exit(&full, 1, "error: standard output: No space left");
+        // The pipe's other end goes away first.
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        assert_exit(&run(writer.into()), 0, "");
+    }
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let mut command = Command::new(binary());
+    let status =
+        command.args(["cores", "--cores", "1023"]).stdout(writer.try_clone().unwrap()).stderr(writer);
+    assert_eq!(status.status().unwrap().code(), Some(1));
 }
 
 /// What is shown of this host is what `run` does on it, for `numa:` too where there are nodes.
@@ -325,4 +366,21 @@ both_drivers! {
         assert_exit(&ask(&path, &[]), 1, "does not run any more");
         fs::remove_file(&path).unwrap();
     }
+}
+
+/// A gateway that is stopped can not answer, and that is what is said.
+#[test]
+fn a_stopped_gateway() {
+    let (gateway, path, _backend) = running(Driver::Epoll, &["--cores", "1"]);
+    let status: Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+    let send = |signal: &str| {
+        let kill = Command::new("sh").arg("-c").arg(format!("kill -{signal} {}", status["pid"])).status();
+        assert!(kill.unwrap().success());
+    };
+    send("STOP");
+    let output = ask(&path, &["--wait", "0.3"]);
+    send("CONT");
+    assert_exit(&output, 3, "within 0.3 s (it is stopped");
+    assert_exit(&ask(&path, &["--over", "0.1"]), 0, "BUSY");
+    gateway.stop();
 }

@@ -97,7 +97,7 @@ both_drivers! {
         );
         let gateway = Gateway::start(driver, &single);
         gateway.reload(&more, 2);
-        gateway.wait_stderr(&format!("listening 127.0.0.1:{port} gateway=more server=1\n"));
+        gateway.wait_stderr(&format!("listening 127.0.0.1:{port} gateway=more server=1 protocol=HTTP\n"));
         assert!(!gateway.stderr().contains("closed"), "{}", gateway.stderr());
         gateway.reload(&single, 3);
         gateway.wait_stderr(&format!("closed 127.0.0.1:{port}\n"));

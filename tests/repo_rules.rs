@@ -7,8 +7,14 @@ const FILE_LINES_MAX: usize = 500;
 const FUNCTION_LINES_MAX: usize = 70;
 
 /// Files and folders that decide without I/O: they must stay testable and fuzzable without a runtime.
-const WITHOUT_IO: &[&str] =
-    &["src/http1", "src/table", "src/message.rs", "src/config", "src/upstream/balance.rs"];
+const WITHOUT_IO: &[&str] = &[
+    "src/http1",
+    "src/table",
+    "src/message.rs",
+    "src/config",
+    "src/upstream/balance.rs",
+    "src/downstream/client_hello",
+];
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -70,6 +76,22 @@ fn unsafe_code_only_in_sys() {
         }
     }
     assert_none(&offences, "unsafe code belongs into src/sys");
+}
+
+/// The standard macros panic where the reader has gone or the disk is full.
+#[test]
+fn printing_goes_through_stdio() {
+    let mut offences = Vec::new();
+    for (path, text) in sources() {
+        let program = path.starts_with("src/cli") || path.starts_with("bench/src");
+        let tests = text.find("#[cfg(test)]").unwrap_or(text.len());
+        for (number, line) in code_lines(&text[..tests]).filter(|_| program) {
+            if ["print!", "println!", "eprint!", "eprintln!"].iter().any(|word| has_word(line, word)) {
+                offences.push(format!("{}:{number}: {}", path.display(), line.trim()));
+            }
+        }
+    }
+    assert_none(&offences, "print with `out!`, `outln!`, `err!` and `errln!` of src/stdio.rs");
 }
 
 #[test]

@@ -6,10 +6,43 @@ use std::process::{Command, Output};
 
 use crate::support::gateway::binary;
 
-fn soak_reload(arguments: &[&str]) -> Output {
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/soak-reload");
+fn script(name: &str, arguments: &[&str]) -> Output {
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts").join(name);
     // From elsewhere: scripts find their own root.
     Command::new(script).args(arguments).current_dir("/").output().unwrap()
+}
+
+fn soak_reload(arguments: &[&str]) -> Output {
+    script("soak-reload", arguments)
+}
+
+/// What is wrong on the command line is said before anything is built or measured.
+#[test]
+fn flamegraph_and_accept_balance_usage() {
+    for (name, usage) in [
+        ("flamegraph", "scripts/flamegraph --keep SCENARIO [SECONDS]"),
+        ("accept-balance", "scripts/accept-balance [BINARY] [ROUNDS] [DRIVER]"),
+    ] {
+        let output = script(name, &["--help"]);
+        let text = String::from_utf8_lossy(&output.stdout);
+        assert_eq!(output.status.code(), Some(0), "{name}");
+        assert!(text.contains(usage) && !text.contains("set -e"), "{text}");
+    }
+    let wrong: [(&str, &[&str], &str); 7] = [
+        ("flamegraph", &["h1"], "no scenario 'h1'"),
+        ("flamegraph", &["h1-close", "0"], "at least 1, not '0'"),
+        ("flamegraph", &["--keep", "h1-close", "0.5"], "at least 1, not '0.5'"),
+        ("flamegraph", &["h1-close", "-1"], "at least 1, not '-1'"),
+        ("flamegraph", &["h1-close", "5", "6"], "not '5 6'"),
+        ("accept-balance", &["--hlep"], "unknown flag '--hlep'"),
+        ("accept-balance", &["ringgate", "0"], "ROUNDS is '0'"),
+    ];
+    for (name, arguments, part) in wrong {
+        let output = script(name, arguments);
+        let text = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{name} {arguments:?}: {text}");
+        assert!(text.contains(part), "{name} {arguments:?}: {text}");
+    }
 }
 
 /// `--help` explains and starts nothing; a wrong command line is said and is exit code 2.

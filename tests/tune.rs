@@ -145,6 +145,26 @@ fn wait(what: &str, done: impl Fn() -> bool) {
     }
 }
 
+/// A harness that hangs is given up, and so is what it started.
+#[test]
+fn a_harness_that_hangs_is_ended_with_its_children() {
+    let directory = TempDir::new();
+    // A name of its own makes the child known.
+    let sleep = directory.path().join("sleep");
+    symlink("/bin/sleep", &sleep).unwrap();
+    let path = directory.write("bench", format!("#!/bin/sh\n'{}' 600\n", sleep.display()));
+    assert!(Command::new("chmod").arg("+x").arg(&path).status().unwrap().success());
+    let output = tune(&["--bench", path.to_str().unwrap()]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(text(&output.stderr).contains("did not answer in time"), "{}", text(&output.stderr));
+    let marker = sleep.to_str().unwrap().as_bytes();
+    wait("the child's end", || {
+        let processes = fs::read_dir("/proc").unwrap().flatten();
+        let mut lines = processes.filter_map(|entry| fs::read(entry.path().join("cmdline")).ok());
+        !lines.any(|line| line.starts_with(marker))
+    });
+}
+
 #[test]
 fn wrong_command_lines_exit_with_2() {
     for arguments in [

@@ -23,6 +23,9 @@ impl CoreList {
             }
             cores.extend(first..=last);
         }
+        if let Some((at, core)) = cores.iter().enumerate().find(|(at, core)| cores[..*at].contains(core)) {
+            return Err(format!("core {core} is named twice, the second time at place {}", at + 1));
+        }
         let available = available();
         match cores.iter().find(|core| !available.contains(core)) {
             Some(core) => Err(format!("core {core} is not among those this process may use ({available:?})")),
@@ -66,7 +69,9 @@ mod tests {
     fn reads_lists_and_refuses_the_rest() {
         let first = available()[0];
         assert_eq!(CoreList::parse(&first.to_string()).unwrap().ids(), [first]);
-        assert_eq!(CoreList::parse(&format!("{first}-{first},{first}")).unwrap().ids(), [first, first]);
+        assert_eq!(CoreList::parse(&format!("{first}-{first}")).unwrap().ids(), [first]);
+        let twice = CoreList::parse(&format!("{first},{first}")).unwrap_err();
+        assert!(twice.contains("named twice"), "{twice}");
         for wrong in ["", "a", "1-", "3-1", "0-99999", "99999"] {
             assert!(CoreList::parse(wrong).is_err(), "{wrong}");
         }

@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use ringgate::stdio;
 
 mod backend;
 mod compare;
@@ -45,10 +46,14 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    match Cli::parse().command {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(message) => return stdio::usage(&message),
+    };
+    stdio::exit_code(match cli.command {
         Command::Backend(args) => backend::run(&args),
         Command::Compare(args) => compare::run(&args),
         Command::Load(args) => load::run(&args),
         Command::Micro(args) => micro::run(&args),
-    }
+    })
 }

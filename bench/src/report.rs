@@ -20,9 +20,19 @@ pub struct LoadReport {
     /// Everything else, by kind: `connect`, `tls`, `read`, `write`, `closed`, `timeout`, `status`, `content`,
     /// `malformed`.
     pub errors: BTreeMap<String, u64>,
+    /// Share of all ended requests that these are.
+    #[serde(default)]
+    pub error_share: f64,
+    /// Requests that were open at the end of a closed loop, for long. They are no errors.
+    #[serde(default)]
+    pub unanswered: Unanswered,
+    /// What a reader of the figures must know.
+    #[serde(default)]
+    pub notes: Vec<String>,
     /// Content bytes received.
     pub content_bytes: u64,
-    /// Latency in microseconds.
+    /// Latency in microseconds, of the answered requests. Those that timed out or were unanswered at the end count with
+    /// the time that they had waited.
     pub latency_us: Latency,
     /// Points of the latency distribution for plots: quantile (0 to 1) and microseconds.
     pub quantiles: Vec<(f64, f64)>,
@@ -31,6 +41,15 @@ pub struct LoadReport {
     /// TLS, where the target is asked over it.
     #[serde(default)]
     pub tls: Option<TlsReport>,
+}
+
+/// Requests that were open at the end.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+pub struct Unanswered {
+    /// So many.
+    pub requests: u64,
+    /// How long the oldest of them had waited, in microseconds.
+    pub oldest_us: u64,
 }
 
 /// What was agreed on with the target, and how.
@@ -83,6 +102,10 @@ pub struct Generator {
     pub cpu_us_per_request: f64,
     /// Share of its cores that it was busy, 0 to 1.
     pub busy: f64,
+    /// Share of the time that its threads were ready to run and waited for a core, 0 to 1; absent where the kernel does
+    /// not tell.
+    #[serde(default)]
+    pub waited: Option<f64>,
     /// How late it started requests at the 99th percentile, in microseconds; only with a constant rate.
     pub lag_p99_us: f64,
 }

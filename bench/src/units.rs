@@ -1,4 +1,4 @@
-//! Durations on the command line.
+//! Durations and shares on the command line.
 
 use std::time::Duration;
 
@@ -21,6 +21,12 @@ pub(crate) fn duration(text: &str) -> Result<Duration, String> {
         return Err(format!("`{text}` is more than a day"));
     }
     Duration::try_from_secs_f64(seconds).map_err(|_| form())
+}
+
+/// Reads a share such as `0.01`.
+pub(crate) fn share(text: &str) -> Result<f64, String> {
+    let form = || format!("`{text}` is not a share between 0 and 1, such as 0.01");
+    text.parse().ok().filter(|share| (0.0..=1.0).contains(share)).ok_or_else(form)
 }
 
 #[cfg(test)]

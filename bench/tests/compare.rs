@@ -7,7 +7,9 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
@@ -140,9 +142,92 @@ fn the_command_line() {
     let output = compare(&["--list"]);
     assert!(output.status.success());
     assert_eq!(output.stdout.split(|&byte| byte == b'\n').filter(|line| !line.is_empty()).count(), 9);
+    let same = compare(&["--json", "/nonexistent/x", "--html", "/nonexistent/x"]);
+    assert!(same.status.code() == Some(2) && text(&same).contains("the same file"), "{}", text(&same));
     for wrong in
         [&["no-such-scenario"][..], &["--rounds", "0"], &["--generator", "ab"], &["--proxy-cores", "x"]]
     {
         assert_eq!(compare(wrong).status.code(), Some(2), "{wrong:?}");
     }
+}
+
+/// What one round of a second needs.
+const SHORT: [&str; 8] = ["--rounds", "1", "--seconds", "1", "--warmup", "0", "--connections", "4"];
+
+/// A peer that hangs when asked for its version is named, and one that was named by path makes the exit code 1 although
+/// the others are measured.
+#[test]
+fn a_named_peer_that_can_not_be_used() {
+    let folder = tempfile::tempdir().unwrap();
+    let stand_in = stand_in(folder.path(), "");
+    let hangs = folder.path().join("hangs");
+    fs::write(&hangs, "#!/bin/sh\nsleep 600\n").unwrap();
+    fs::set_permissions(&hangs, fs::Permissions::from_mode(0o755)).unwrap();
+    let named =
+        ["h1-keepalive", "--ringgate", stand_in.to_str().unwrap(), "--haproxy", hangs.to_str().unwrap()];
+    let others = ["--without", "nginx", "--without", "envoy"];
+    let output = compare(&[&named[..], &others, &SHORT].concat());
+    let text = text(&output);
+    assert_eq!(output.status.code(), Some(1), "{text}");
+    assert!(text.contains("haproxy   NOT MEASURED") && text.contains("did not end within 5 s"), "{text}");
+    assert!(text.contains("x best"), "{text}");
+}
+
+/// Processes whose command line begins with `start`.
+fn running(start: &Path) -> usize {
+    let start = start.to_str().unwrap().as_bytes();
+    let processes = fs::read_dir("/proc").unwrap().flatten();
+    let lines = processes.filter_map(|entry| fs::read(entry.path().join("cmdline")).ok());
+    lines.filter(|line| line.starts_with(start)).count()
+}
+
+fn wait(what: &str, done: impl Fn() -> bool) {
+    let end = Instant::now() + Duration::from_secs(30);
+    while !done() {
+        assert!(Instant::now() < end, "waited too long for {what}");
+        thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// A killed harness leaves neither the proxy nor what that started.
+#[test]
+fn nothing_outlives_a_killed_harness() {
+    let folder = tempfile::tempdir().unwrap();
+    // A name of its own makes it known.
+    let own = folder.path().join("backend");
+    std::os::unix::fs::symlink(HARNESS, &own).unwrap();
+    let serve = format!("'{}' backend --listen 127.0.0.1:0", own.display());
+    let parent =
+        program(folder.path(), "parent", &format!("{serve} --threads 2 >/dev/null & {serve} & wait"));
+    let arguments = ["compare", "h1-keepalive", "--seconds", "60", "--ringgate", parent.to_str().unwrap()];
+    let mut command = Command::new(HARNESS);
+    command.args(arguments).args(NONE).stdout(Stdio::null()).stderr(Stdio::null());
+    let mut harness = command.spawn().unwrap();
+    wait("the proxy and its child", || running(&own) == 2);
+    harness.kill().unwrap();
+    harness.wait().unwrap();
+    wait("their end", || running(&own) == 0);
+}
+
+/// An interrupted comparison keeps what was finished, marked, and exits as a shell expects it.
+#[test]
+fn an_interrupt_keeps_what_was_finished() {
+    let folder = tempfile::tempdir().unwrap();
+    let (stand_in, json) = (stand_in(folder.path(), ""), folder.path().join("report.json"));
+    let mut command = Command::new(HARNESS);
+    command.args(["compare", "h1-keepalive", "h1-close", "--ringgate", stand_in.to_str().unwrap()]);
+    command.args(["--json", json.to_str().unwrap()]).args(NONE).args(SHORT);
+    let harness = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    wait("the first case", || json.exists());
+    let kill = Command::new("sh").arg("-c").arg(format!("kill -INT {}", harness.id())).status().unwrap();
+    assert!(kill.success());
+    let output = harness.wait_with_output().unwrap();
+    let text = text(&output);
+    assert_eq!(output.status.code(), Some(130), "{text}");
+    assert!(
+        text.contains("INTERRUPTED: only the rounds") && text.contains("nothing is left running"),
+        "{text}"
+    );
+    let report: Value = serde_json::from_slice(&fs::read(json).unwrap()).unwrap();
+    assert_eq!((&report["interrupted"], &report["cases"][0]["name"]), (&true.into(), &"h1-keepalive".into()));
 }

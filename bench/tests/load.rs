@@ -13,6 +13,9 @@ use std::thread;
 #[path = "../src/report.rs"]
 pub mod report;
 
+#[path = "load/honest.rs"]
+mod honest;
+
 use report::LoadReport;
 
 fn harness() -> Command {

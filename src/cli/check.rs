@@ -2,7 +2,6 @@
 //!
 //! Diagnostics and the closing line go to standard output.
 
-use std::io::{self, Write as _};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -10,6 +9,7 @@ use clap::{Args, ValueEnum};
 
 use super::output;
 use crate::config::render;
+use crate::{errln, out};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -62,13 +62,12 @@ pub fn run(args: &CheckArgs) -> ExitCode {
         }
     }
     output.push('\n');
-    // A reader that closed its end (`| head`) has seen what it wanted; the exit code still tells the result.
-    let _ = io::stdout().write_all(output.as_bytes());
+    out!("{output}");
     if loaded.config.is_none() {
         return ExitCode::FAILURE;
     }
     if args.strict && !loaded.diagnostics.is_empty() {
-        eprintln!("error: valid, but --strict refuses warnings");
+        errln!("error: valid, but --strict refuses warnings");
         return ExitCode::FAILURE;
     }
     ExitCode::SUCCESS

@@ -13,6 +13,7 @@ use crate::demo::{Failure, Running, Site, checks, suggestions};
 use crate::supervisor::event::Event;
 use crate::supervisor::load::Source;
 use crate::supervisor::{self, End, StartError};
+use crate::{errln, out, outln};
 
 /// Port of a demo that stays up, unless `--port` says otherwise.
 const DEFAULT_PORT: u16 = 8080;
@@ -48,7 +49,7 @@ pub fn run_command(args: &DemoArgs) -> ExitCode {
     match run(args, |config| start_gateway(args, &config)) {
         Ok(code) => code,
         Err(error) => {
-            eprintln!("error: {error}");
+            errln!("error: {error}");
             ExitCode::FAILURE
         }
     }
@@ -92,13 +93,13 @@ pub fn run(
     let running = start(site.config_text(port))?;
     if args.once {
         let report = checks::run(running.address);
-        print!("{report}");
+        out!("{report}");
         (running.stop)()?;
         return Ok(if report.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE });
     }
-    println!("ringgate demo: http://{} in front of two backends. Try:\n", running.address);
-    println!("{}", suggestions(running.address));
-    println!("Ctrl-C ends it.");
+    outln!("ringgate demo: http://{} in front of two backends. Try:\n", running.address);
+    outln!("{}", suggestions(running.address));
+    outln!("Ctrl-C ends it.");
     let _ = signals.forever().next();
     (running.stop)()?;
     Ok(ExitCode::SUCCESS)

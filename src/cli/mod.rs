@@ -14,6 +14,8 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+use crate::stdio;
+
 const EXAMPLES: &str = "\
 Examples:
   ringgate demo
@@ -50,14 +52,17 @@ enum Command {
 /// Runs the command line of this process and returns its exit code.
 #[must_use]
 pub fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(message) => return stdio::usage(&message),
+    };
     let _flush = log::to_stderr();
-    match cli.command {
+    stdio::exit_code(match cli.command {
         Command::Check(args) => check::run(&args),
         Command::Cores(args) => cores::run(&args),
         Command::Demo(args) => demo::run_command(&args),
         Command::Reload(args) => reload::run(&args),
         Command::Run(args) => run::run(&args),
         Command::Tune(args) => tune::run(&args),
-    }
+    })
 }

@@ -21,6 +21,12 @@ pub(super) fn stdout_colour() -> Colour {
     if std::io::stdout().is_terminal() && !refused { Colour::Ansi } else { Colour::Plain }
 }
 
+/// `1 shard`, `2 shards`.
+#[must_use]
+pub(super) fn counted(count: usize, one: &str, many: &str) -> String {
+    format!("{count} {}", if count == 1 { one } else { many })
+}
+
 /// How a line of a table stands out on a terminal.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Tone {

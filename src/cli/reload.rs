@@ -11,6 +11,7 @@ use signal_hook::consts::SIGHUP;
 
 use super::running::{self, NO_ANSWER, Outcome, Question};
 use crate::supervisor::status::{ReloadStatus, Status};
+use crate::{err, errln, outln};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -58,7 +59,7 @@ pub fn run(args: &ReloadArgs) -> ExitCode {
     let outcome = match outcome {
         Ok(outcome) => outcome,
         Err(error) => {
-            eprintln!("error: {error}");
+            errln!("error: {error}");
             return ExitCode::FAILURE;
         }
     };
@@ -66,7 +67,7 @@ pub fn run(args: &ReloadArgs) -> ExitCode {
         && let Outcome::Answered(status) | Outcome::Late(status) = &outcome
         && let Ok(text) = serde_json::to_string(status)
     {
-        println!("{text}");
+        outln!("{text}");
     }
     match outcome {
         Outcome::Answered(status) if status.reload.ok => {
@@ -75,21 +76,21 @@ pub fn run(args: &ReloadArgs) -> ExitCode {
         }
         Outcome::Answered(status) => {
             let reason = status.reload.error.unwrap_or_default();
-            eprintln!("error: not reloaded, generation {} stays: {reason}", status.generation);
+            errln!("error: not reloaded, generation {} stays: {reason}", status.generation);
             ExitCode::FAILURE
         }
         Outcome::Ended => {
-            eprintln!("error: the gateway ended");
+            errln!("error: the gateway ended");
             ExitCode::FAILURE
         }
         Outcome::Late(status) if args.wait == 0 => {
             if !args.json {
-                println!("asked process {} to reload", status.pid);
+                outln!("asked process {} to reload", status.pid);
             }
             ExitCode::SUCCESS
         }
         Outcome::Late(status) => {
-            eprintln!("error: no answer of process {} within {} s", status.pid, args.wait);
+            errln!("error: {}", running::no_answer(&status, wait));
             ExitCode::from(NO_ANSWER)
         }
     }
@@ -104,13 +105,13 @@ fn report(status: &Status, json: bool) {
         count => format!(", with {count} warnings:"),
     };
     if !json {
-        println!("reloaded: generation {} is effective{with}", status.generation);
+        outln!("reloaded: generation {} is effective{with}", status.generation);
     }
     for warning in warnings {
-        eprint!("{}", warning.text);
+        err!("{}", warning.text);
     }
     if *warnings_left_out > 0 {
-        eprintln!("{warnings_left_out} more are in the gateway's log");
+        errln!("{warnings_left_out} more are in the gateway's log");
     }
 }
 

@@ -11,6 +11,7 @@ use crate::config::model::{Cores, Driver};
 use crate::config::{parse_cores, parse_ring_entries};
 use crate::supervisor::load::Source;
 use crate::supervisor::{self, End, Options, StartError, Supervisor, signals};
+use crate::{err, errln};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -21,15 +22,15 @@ Examples:
 Prints a line for each listener, then `ready`; logs go to stderr (RUST_LOG sets their level).
 
 Signals:
-  SIGTERM, SIGINT  drain: accept nothing new, finish what is under way, end; a second one ends at
-                   once, unless it comes within 0.5 s of the first
+  SIGTERM, SIGINT  drain: accept nothing new, finish what is under way, end; a
+                   second one ends at once, unless within 0.5 s of the first
   SIGHUP           reload the configuration; a bad one changes nothing
   SIGUSR1          print a line: `dump ` and the counters of each shard as JSON
 
 Exit codes:
   0  drained after SIGTERM or SIGINT
-  1  the configuration has errors; a socket, core or driver could not be had; the status file is
-     another process's; or a second signal came
+  1  the configuration has errors; a socket, core or driver could not be had;
+     the status file is another process's; or a second signal came
   2  the command line is wrong";
 
 /// Arguments of `ringgate run`.
@@ -49,7 +50,7 @@ pub struct ShardArgs {
     /// Cores that get a shard: auto (one per physical core, within the quota), all, a number, a list such as 0-3,6, or
     /// NUMA nodes such as numa:0; `ringgate cores` shows what each comes to. With --no-pin a number may be larger than
     /// the host's
-    #[arg(long, value_name = "CORES", value_parser = parse_cores)]
+    #[arg(long, value_name = "CORES", value_parser = cores)]
     pub cores: Option<Cores>,
     /// Do not pin shards to their cores
     #[arg(long)]
@@ -85,6 +86,16 @@ pub(super) fn driver(text: &str) -> Result<Driver, String> {
     }
 }
 
+/// Reads `--cores`; a wrong one is answered with all the forms.
+pub(super) fn cores(text: &str) -> Result<Cores, String> {
+    parse_cores(text).map_err(|reason| {
+        format!(
+            "{reason}; expected auto, all, a number of cores such as 4, a list of cores such as 0-3,6 or NUMA nodes such \
+             as numa:0"
+        )
+    })
+}
+
 /// Runs the command.
 pub fn run(args: &RunArgs) -> ExitCode {
     let mut supervisor = match supervisor::start(Source::Path(args.path.clone()), &args.shards.options()) {
@@ -92,18 +103,18 @@ pub fn run(args: &RunArgs) -> ExitCode {
         Err(error) => return start_failed(&error),
     };
     if let Err(error) = signals::forward(supervisor.events()) {
-        eprintln!("error: no signal handlers: {error}");
+        errln!("error: no signal handlers: {error}");
         return ExitCode::FAILURE;
     }
     if let Err(error) = supervisor.open_status_file() {
-        eprintln!("error: {error}");
+        errln!("error: {error}");
         return ExitCode::FAILURE;
     }
     announce(&supervisor);
     match supervisor.run() {
         End::Drained => ExitCode::SUCCESS,
         End::Failed(error) => {
-            eprintln!("error: {error}");
+            errln!("error: {error}");
             ExitCode::FAILURE
         }
         End::Interrupted => ExitCode::FAILURE,
@@ -113,8 +124,8 @@ pub fn run(args: &RunArgs) -> ExitCode {
 /// Prints why the process could not start.
 pub fn start_failed(error: &StartError) -> ExitCode {
     match error {
-        StartError::Config(diagnostics) => eprint!("{}", output::diagnostics(diagnostics)),
-        StartError::Host(error) => eprintln!("error: {error}"),
+        StartError::Config(diagnostics) => err!("{}", output::diagnostics(diagnostics)),
+        StartError::Host(error) => errln!("error: {error}"),
     }
     ExitCode::FAILURE
 }
@@ -125,8 +136,8 @@ fn announce(supervisor: &Supervisor) {
     for listening in supervisor.listening() {
         let _ = writeln!(
             out,
-            "listening {} gateway={} server={} protocol=HTTP",
-            listening.address, listening.gateway, listening.server
+            "listening {} gateway={} server={} protocol={}",
+            listening.address, listening.gateway, listening.server, listening.protocol
         );
     }
     let _ = writeln!(

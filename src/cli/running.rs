@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use super::output;
 use crate::supervisor::status::Status;
 use crate::sys::errno;
-use crate::sys::process::send_signal;
+use crate::sys::process::{is_stopped, send_signal};
 
 /// Time between two looks at the file.
 const LOOK: Duration = Duration::from_millis(20);
@@ -80,6 +80,12 @@ pub(super) fn request(path: &Path, wait: Duration, question: &Question) -> Resul
         }
         thread::sleep(LOOK);
     }
+}
+
+/// What [`Outcome::Late`] means to the user.
+pub(super) fn no_answer(status: &Status, wait: Duration) -> String {
+    let stopped = if is_stopped(status.pid) { " (it is stopped: SIGCONT lets it go on)" } else { "" };
+    format!("no answer of process {} within {} s{stopped}", status.pid, wait.as_secs_f64())
 }
 
 fn not_sent(signal: &str, pid: u32, error: &io::Error) -> String {

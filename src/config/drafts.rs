@@ -51,11 +51,11 @@ pub(super) struct VirtualServiceDraft {
     pub(super) gateways: Vec<At<Arc<str>>>,
     /// Its hosts or gateways hold an error: there may be more of them.
     pub(super) broken: bool,
-    /// One for each rule of `virtual_service.http`.
+    /// One for each rule of `virtual_service.http`, then of `tls`, then of `tcp`.
     pub(super) rules: Vec<RuleDraft>,
 }
 
-/// What a rule has beside its `HttpRoute`.
+/// What a rule has beside its `HttpRoute` or `L4Route`.
 #[derive(Debug)]
 pub(super) struct RuleDraft {
     pub(super) place: Place,
@@ -139,8 +139,18 @@ pub(super) fn check_name(reader: &mut Reader<'_>, key: &str, text: At<&str>) -> 
 
 /// The `hosts` of a server or virtual service, required.
 pub(super) fn read_hosts(reader: &mut Reader<'_>, table: &Table<'_>, example: &str) -> Vec<HostAt> {
+    read_hosts_of(reader, table, "hosts", example)
+}
+
+/// The hosts under any key, required.
+pub(super) fn read_hosts_of(
+    reader: &mut Reader<'_>,
+    table: &Table<'_>,
+    key: &str,
+    example: &str,
+) -> Vec<HostAt> {
     let mut hosts = Vec::new();
-    for text in reader.strings(table, "hosts", HOSTS_MAX) {
+    for text in reader.strings(table, key, HOSTS_MAX) {
         match host::parse(text.value) {
             Ok(value) => hosts.push(At { value, place: text.place }),
             Err(bad) => {
@@ -149,6 +159,6 @@ pub(super) fn read_hosts(reader: &mut Reader<'_>, table: &Table<'_>, example: &s
             }
         }
     }
-    reader.missing_or_empty(table, "hosts", example);
+    reader.missing_or_empty(table, key, example);
     hosts
 }

@@ -7,6 +7,7 @@ use toml::de::DeTable;
 use crate::config::diagnostic::Problems;
 use crate::config::drafts::Drafts;
 use crate::config::matching::Patterns;
+use crate::config::pem::Store;
 use crate::config::schema;
 use crate::config::source::{FileId, Source};
 use crate::config::tree::{At, Reader};
@@ -22,13 +23,14 @@ pub(super) fn lower(
     drafts: &mut Drafts,
     problems: &mut Problems,
     patterns: &mut Patterns,
+    files: &mut Store,
 ) {
     let (root, errors) = DeTable::parse_recoverable(&source.text);
     let damaged = !errors.is_empty();
     drafts.damaged |= damaged;
     let before = problems.errors();
     let lost = damage::record(file, source, root.get_ref(), errors, problems);
-    let mut reader = Reader::new(file, source, damaged, problems, patterns);
+    let mut reader = Reader::new(file, source, damaged, problems, patterns, files);
     let root = reader.table(root.get_ref(), 0..0, &schema::ROOT);
     // Under a misspelt header stand names that were written all the same.
     drafts.damaged |= schema::ROOT.keys.iter().any(|key| root.means(key));

@@ -5,7 +5,6 @@ use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ipnet::IpNet;
 use toml::de::DeValue;
 
 use crate::config::diagnostic::{Problem, visible};
@@ -15,6 +14,8 @@ use crate::config::model::{
 };
 use crate::config::schema;
 use crate::config::source::Place;
+use crate::config::subnets;
+use crate::config::tls;
 use crate::config::tree::{Reader, Table};
 
 /// A head lies in one buffer of at most 64 KiB, with room for the first bytes behind it.
@@ -54,7 +55,7 @@ pub(super) fn lower(reader: &mut Reader<'_>, table: &Table<'_>) -> GatewayDraft 
         gateway: Gateway {
             name: name.map_or_else(|| Arc::from(""), |name| name.value),
             servers,
-            trusted_proxies: trusted_proxies(reader, table),
+            trusted_proxies: subnets::read(reader, table, "trusted_proxies", PROXIES_MAX),
             limits: limits(reader, table),
             timeouts: timeouts(reader, table),
             path: path(reader, table),
@@ -66,15 +67,20 @@ pub(super) fn lower(reader: &mut Reader<'_>, table: &Table<'_>) -> GatewayDraft 
 fn lower_server(reader: &mut Reader<'_>, table: &Table<'_>) -> (Server, Vec<HostAt>) {
     reader.missing(table, "port", "a TCP port, for example `port = 80`");
     reader.missing(table, "protocol", "`protocol = \"HTTP\"`");
-    let protocols = [("HTTP", Protocol::Http)];
-    let later = ["HTTPS", "TLS", "TCP", "HTTP2", "GRPC", "MONGO"];
-    let protocol = reader.word(table, "protocol", &protocols, &later).unwrap_or(Protocol::Http);
+    let protocols = [
+        ("HTTP", Protocol::Http),
+        ("HTTPS", Protocol::Https),
+        ("TLS", Protocol::Tls),
+        ("TCP", Protocol::Tcp),
+    ];
+    let protocol = reader.word(table, "protocol", &protocols, &["HTTP2", "GRPC", "MONGO"]);
     let hosts = read_hosts(reader, table, "`hosts = [\"*\"]`, or the names served on this port");
     let server = Server {
         port: port(reader, table).unwrap_or_default(),
         bind: bind(reader, table),
         freebind: reader.boolean(table, "freebind").unwrap_or_default(),
-        protocol,
+        protocol: protocol.unwrap_or(Protocol::Http),
+        tls: tls::lower(reader, table, protocol, &hosts),
         hosts: hosts.iter().map(|host| host.value.clone()).collect(),
         origin: reader.origin(&table.span),
     };
@@ -120,24 +126,6 @@ fn bind(reader: &mut Reader<'_>, table: &Table<'_>) -> Option<IpAddr> {
     (address != IpAddr::V6(Ipv6Addr::UNSPECIFIED)).then_some(address)
 }
 
-fn trusted_proxies(reader: &mut Reader<'_>, table: &Table<'_>) -> Vec<IpNet> {
-    let mut nets: Vec<IpNet> = Vec::new();
-    for text in reader.strings(table, "trusted_proxies", PROXIES_MAX) {
-        let net = text.value.parse::<IpNet>().ok();
-        match net.or_else(|| text.value.parse::<IpAddr>().ok().map(IpNet::from)) {
-            Some(net) => nets.push(net.trunc()),
-            None => {
-                let message = format!("`{}` is not a network", visible(text.value));
-                let problem = Problem::error("bad-address", text.place, message);
-                reader.push(
-                    problem.expected("a network such as `10.0.0.0/8` or `2001:db8::/32`, or an address"),
-                );
-            }
-        }
-    }
-    nets
-}
-
 fn limits(reader: &mut Reader<'_>, table: &Table<'_>) -> Limits {
     let mut limits = Limits::default();
     let Some(table) = reader.child(table, "limits", &schema::LIMITS) else { return limits };
@@ -166,13 +154,14 @@ fn limits(reader: &mut Reader<'_>, table: &Table<'_>) -> Limits {
 fn timeouts(reader: &mut Reader<'_>, table: &Table<'_>) -> Timeouts {
     let mut timeouts = Timeouts::default();
     let Some(table) = reader.child(table, "timeouts", &schema::TIMEOUTS) else { return timeouts };
-    let fields: [(&str, &mut Duration, RangeInclusive<Duration>); 6] = [
+    let fields: [(&str, &mut Duration, RangeInclusive<Duration>); 7] = [
         ("header", &mut timeouts.header, TIMER_RANGE),
         ("body_gap", &mut timeouts.body_gap, TIMER_RANGE),
         ("write_gap", &mut timeouts.write_gap, TIMER_RANGE),
         ("keep_alive", &mut timeouts.keep_alive, IDLE_RANGE),
         ("tunnel_idle", &mut timeouts.tunnel_idle, IDLE_RANGE),
         ("linger", &mut timeouts.linger, LINGER_RANGE),
+        ("handshake", &mut timeouts.handshake, TIMER_RANGE),
     ];
     for (key, field, range) in fields {
         if let Some(duration) = reader.duration(&table, key, range) {

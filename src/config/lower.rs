@@ -2,7 +2,7 @@
 //!
 //! Called by `config::load` after every file was lowered. Checks unique names, resolves gateways, services
 //! and subsets, makes the clusters that routes use, and calls `claims` (hosts against servers) and `reach`
-//! (rules that nothing reaches) and `unused` (services and servers that nothing reaches).
+//! and `l4_reach` (rules that nothing reaches) and `unused` (services and servers that nothing reaches).
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use crate::config::drafts::{DestinationDraft, Drafts, ServiceDraft, SubsetDraft,
 use crate::config::model::{Cluster, Config, Destination, Process, VirtualService};
 use crate::config::source::Place;
 use crate::config::tree::At;
-use crate::config::{claims, reach, unused};
+use crate::config::{claims, l4_reach, reach, unused};
 
 /// Checks the drafts against each other. The result is to be used only when no error was recorded.
 pub(super) fn lower(drafts: Drafts, problems: &mut Problems) -> Config {
@@ -48,6 +48,7 @@ pub(super) fn lower(drafts: Drafts, problems: &mut Problems) -> Config {
     claims::check(&drafts, &linked, problems);
     unused::servers(&drafts, &linked, problems);
     reach::check(&drafts.virtual_services, &linked, drafts.gateways.len(), problems);
+    l4_reach::check(&drafts.virtual_services, problems);
 
     let virtual_services = drafts.virtual_services.into_iter().zip(linked);
     Config {
@@ -74,8 +75,10 @@ impl Linked {
         let mut service = draft.virtual_service;
         service.gateways = self.gateways;
         service.hosts = draft.hosts.into_iter().map(|host| host.value).collect();
-        for (rule, destinations) in service.http.iter_mut().zip(self.destinations) {
-            rule.route = destinations;
+        let http = service.http.iter_mut().map(|rule| &mut rule.route);
+        let l4 = service.tls.iter_mut().chain(&mut service.tcp).map(|rule| &mut rule.route);
+        for (route, destinations) in http.chain(l4).zip(self.destinations) {
+            *route = destinations;
         }
         service
     }
@@ -289,6 +292,8 @@ fn make_cluster(
         idle_connections_max: policy.idle_connections_max,
         first_byte_timeout: policy.first_byte_timeout,
         body_gap_timeout: policy.body_gap_timeout,
+        tcp_idle_timeout: policy.tcp_idle_timeout,
+        connection_duration_max: policy.connection_duration_max,
         origin: service.origin.clone(),
     })
 }

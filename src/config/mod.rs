@@ -18,9 +18,13 @@ mod file;
 mod gateway;
 mod host;
 mod keys;
+mod l4;
+mod l4_reach;
 mod lower;
 mod matching;
 pub mod model;
+mod pairs;
+mod pem;
 mod process;
 mod reach;
 pub mod render;
@@ -28,8 +32,10 @@ mod schema;
 mod secret;
 mod service;
 mod source;
+mod subnets;
 #[cfg(test)]
 mod tests;
+mod tls;
 mod tree;
 mod units;
 mod unused;
@@ -47,6 +53,7 @@ use diagnostic::{Problem, Problems};
 use drafts::Drafts;
 use matching::Patterns;
 use model::Config;
+use pem::Store;
 use source::{FileId, Place, Sources};
 
 /// What became of a configuration.
@@ -81,7 +88,13 @@ pub fn load(path: &Path) -> Loaded {
 /// Loads texts as if they were files of these names, in the order given. Touches no file.
 #[must_use]
 pub fn load_text(files: &[(PathBuf, String)]) -> Loaded {
-    let mut loader = Loader::default();
+    load_text_with(files, &[])
+}
+
+/// [`load_text`], with the files that the texts may name (certificates, keys): what is not among them is not there.
+#[must_use]
+pub fn load_text_with(files: &[(PathBuf, String)], named: &[(PathBuf, Vec<u8>)]) -> Loaded {
+    let mut loader = Loader { files: Store::given(named), ..Loader::default() };
     for (path, text) in files {
         loader.add(path.clone(), Cow::Borrowed(text));
     }
@@ -113,6 +126,7 @@ struct Loader<'a> {
     drafts: Drafts,
     problems: Problems,
     patterns: Patterns,
+    files: Store,
 }
 
 impl<'a> Loader<'a> {
@@ -130,7 +144,8 @@ impl<'a> Loader<'a> {
         }
         let id = self.sources.add(path, text);
         if let Some(source) = self.sources.file(id) {
-            file::lower(id, source, &mut self.drafts, &mut self.problems, &mut self.patterns);
+            let Self { drafts, problems, patterns, files, .. } = self;
+            file::lower(id, source, drafts, problems, patterns, files);
         }
     }
 
@@ -142,6 +157,7 @@ impl<'a> Loader<'a> {
 
     fn finish(mut self) -> Loaded {
         drop(self.patterns);
+        drop(self.files);
         if self.drafts.gateways.is_empty() && !self.drafts.damaged && self.sources.file(FileId(0)).is_some() {
             let place = Place::new(FileId(0), &(0..0));
             let problem = Problem::warning("no-gateway", place, "there is no gateway, so nothing is served");

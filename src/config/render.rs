@@ -103,7 +103,11 @@ impl Summary {
             gateways: config.gateways.len(),
             servers: config.gateways.iter().map(|gateway| gateway.servers.len()).sum(),
             virtual_services: config.virtual_services.len(),
-            routes: config.virtual_services.iter().map(|service| service.http.len()).sum(),
+            routes: config
+                .virtual_services
+                .iter()
+                .map(|service| service.http.len() + service.tls.len() + service.tcp.len())
+                .sum(),
             services: config.services,
             endpoints: config.endpoints,
         }

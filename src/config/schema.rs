@@ -97,9 +97,6 @@ pub(super) static PROCESS: Schema = Schema::new(
     ("metrics", "remove the key; meanwhile SIGUSR1 prints counters as JSON"),
 ]);
 
-/// What to do without TLS.
-const NO_TLS: &str = "TLS is not built yet: end it in front of ringgate";
-
 pub(super) static GATEWAY: Schema = Schema::new(
     "[[gateway]]",
     &["name", "trusted_proxies", "limits", "timeouts", "path", "server"],
@@ -110,7 +107,7 @@ pub(super) static GATEWAY: Schema = Schema::new(
     ("servers", "write each server as a [[gateway.server]] table"),
     ("hosts", "hosts belong to a [[gateway.server]] table"),
     ("port", "the port belongs to a [[gateway.server]] table"),
-    ("tls", NO_TLS),
+    ("tls", "it belongs to a [[gateway.server]] table"),
 ]);
 
 pub(super) static LIMITS: Schema = Schema::new(
@@ -121,10 +118,12 @@ pub(super) static LIMITS: Schema = Schema::new(
 
 pub(super) static TIMEOUTS: Schema = Schema::new(
     "`timeouts` of a gateway",
-    &["header", "body_gap", "write_gap", "keep_alive", "tunnel_idle", "linger"],
-    &["handshake", "connection_max", "request"],
+    &["header", "body_gap", "write_gap", "keep_alive", "tunnel_idle", "linger", "handshake"],
+    &["connection_max", "request"],
 )
 .elsewhere(&[
+    ("ssl_handshake_timeout", "write `handshake`"),
+    ("tcp_idle", "write `connection_pool.tcp.idle_timeout` in the service's `traffic_policy`"),
     ("client_header_timeout", "write `header`"),
     ("http_request", "write `header`"),
     ("client_body_timeout", "write `body_gap`"),
@@ -143,23 +142,68 @@ pub(super) static PATH: Schema =
 
 pub(super) static SERVER: Schema = Schema::new(
     "[[gateway.server]]",
-    &["port", "bind", "freebind", "protocol", "hosts"],
-    &["tls", "proxy_protocol", "http2", "alpn", "backlog", "connections_max", "default_endpoint"],
+    &["port", "bind", "freebind", "protocol", "hosts", "tls"],
+    &["proxy_protocol", "http2", "alpn", "backlog", "connections_max", "default_endpoint"],
 )
 .below(&GATEWAY)
 .elsewhere(&[
-    ("tls", NO_TLS),
-    ("HTTPS", NO_TLS),
-    ("TLS", NO_TLS),
     ("listen", "write `port`, and `bind` for one address"),
     ("address", "write `bind`"),
     ("server_name", "write `hosts`"),
 ]);
 
+pub(super) static SERVER_TLS: Schema = Schema::new(
+    "`tls` of a server",
+    &[
+        "mode",
+        "server_certificate",
+        "private_key",
+        "ocsp_response",
+        "certificates",
+        "ca_certificates",
+        "ca_crl",
+        "crl_depth",
+        "crl_unknown_status",
+        "crl_expired",
+        "subject_alt_names",
+        "verify_certificate_spki",
+        "verify_certificate_hash",
+        "min_protocol_version",
+        "max_protocol_version",
+        "cipher_profile",
+        "cipher_suites",
+    ],
+    &["https_redirect", "credential_name", "credential_names", "insecure_skip_verify", "workload"],
+)
+.example("`{ mode = \"SIMPLE\", server_certificate = \"..\", private_key = \"..\" }` or `{ mode = \"PASSTHROUGH\" }`")
+.elsewhere(&[
+    ("ssl_certificate", "write `server_certificate`"),
+    ("certificate", "write `server_certificate`"),
+    ("cert", "write `server_certificate`"),
+    ("crt", "write `server_certificate`"),
+    ("ssl_certificate_key", "write `private_key`"),
+    ("key", "write `private_key`"),
+    ("ca", "write `ca_certificates`"),
+    ("client_ca", "write `ca_certificates`"),
+    ("ssl_protocols", "write `min_protocol_version` and `max_protocol_version`"),
+    ("ssl_ciphers", "write `cipher_suites` or `cipher_profile`"),
+    ("tls_certificates", "write `certificates`"),
+    ("credential_name", "write `server_certificate` and `private_key`, paths of files"),
+    ("AUTO_PASSTHROUGH", "`PASSTHROUGH` with [[virtual_service.tls]] rules says where each name goes"),
+    ("ISTIO_MUTUAL", "write `MUTUAL` with certificates of your own: there is no Istio to issue them"),
+]);
+
+pub(super) static CERTIFICATE: Schema = Schema::new(
+    "an entry of `certificates`",
+    &["server_certificate", "private_key", "ocsp_response"],
+    &["ca_certificates"],
+)
+.example("`{ server_certificate = \"..\", private_key = \"..\" }`");
+
 pub(super) static VIRTUAL_SERVICE: Schema = Schema::new(
     "[[virtual_service]]",
-    &["name", "hosts", "gateways", "http"],
-    &["tls", "tcp", "export_to", "rate_limit"],
+    &["name", "hosts", "gateways", "http", "tls", "tcp"],
+    &["export_to", "rate_limit"],
 )
 .elsewhere(&[
     ("server_name", "write `hosts`"),
@@ -221,6 +265,52 @@ pub(super) static MATCH: Schema = Schema::new(
 )
 .elsewhere(&[("path", "Istio's name is `uri`"), ("host", "hosts belong to the virtual service")]);
 
+pub(super) static TLS: Schema =
+    Schema::new("[[virtual_service.tls]]", &["match", "route"], &["name", "rate_limit"])
+        .below(&VIRTUAL_SERVICE)
+        .elsewhere(&[
+            ("mode", "`tls = { mode = .. }` belongs to a [[gateway.server]]"),
+            ("sni_hosts", "conditions stand in `match = [{ sni_hosts = [\"..\"] }]`"),
+            ("port", "conditions stand in `match = [{ port = 443, sni_hosts = [\"..\"] }]`"),
+            (
+                "destination",
+                "a destination stands in a route: `route = [{ destination = { host = \"..\" } }]`",
+            ),
+        ]);
+
+pub(super) static TLS_MATCH: Schema = Schema::new(
+    "a block of `match`",
+    &["port", "sni_hosts", "destination_subnets", "source_subnets"],
+    &["gateways", "source_labels", "source_namespace"],
+)
+.elsewhere(&[
+    ("sni", "Istio's name is `sni_hosts`"),
+    ("hosts", "Istio's name is `sni_hosts`"),
+    ("source_subnet", "write `source_subnets = [\"..\"]`"),
+    ("uri", "what passes through can not be read: requests are routed where TLS ends, by [[virtual_service.http]]"),
+]);
+
+pub(super) static TCP: Schema =
+    Schema::new("[[virtual_service.tcp]]", &["match", "route"], &["name", "rate_limit"])
+        .below(&VIRTUAL_SERVICE)
+        .elsewhere(&[
+            ("port", "conditions stand in `match = [{ port = 31400 }]`"),
+            (
+                "destination",
+                "a destination stands in a route: `route = [{ destination = { host = \"..\" } }]`",
+            ),
+        ]);
+
+pub(super) static TCP_MATCH: Schema = Schema::new(
+    "a block of `match`",
+    &["port", "destination_subnets", "source_subnets"],
+    &["gateways", "source_labels", "source_namespace"],
+)
+.elsewhere(&[
+    ("sni_hosts", "only [[virtual_service.tls]] matches names"),
+    ("source_subnet", "write `source_subnets = [\"..\"]`"),
+]);
+
 pub(super) static STRING_MATCH: Schema =
     Schema::new("a string match", &["exact", "prefix", "regex"], &["suffix", "contains", "ignore_case"])
         .example("`{ exact = \"..\" }` or `{ prefix = \"..\" }`");
@@ -278,8 +368,8 @@ pub(super) static CONNECTION_POOL: Schema = Schema::new("`connection_pool`", &["
 
 pub(super) static POOL_TCP: Schema = Schema::new(
     "`connection_pool.tcp`",
-    &["connect_timeout"],
-    &["max_connections", "tcp_keepalive", "idle_timeout", "max_connection_duration"],
+    &["connect_timeout", "idle_timeout", "max_connection_duration"],
+    &["max_connections", "tcp_keepalive"],
 );
 
 pub(super) static POOL_HTTP: Schema = Schema::new(

@@ -39,6 +39,8 @@ pub(super) struct ClusterPolicy {
     pub(super) idle_connections_max: u32,
     pub(super) first_byte_timeout: Duration,
     pub(super) body_gap_timeout: Duration,
+    pub(super) tcp_idle_timeout: Duration,
+    pub(super) connection_duration_max: Option<Duration>,
 }
 
 impl Default for ClusterPolicy {
@@ -49,6 +51,8 @@ impl Default for ClusterPolicy {
             idle_connections_max: 256,
             first_byte_timeout: Duration::from_secs(60),
             body_gap_timeout: Duration::from_secs(60),
+            tcp_idle_timeout: Duration::from_secs(3600),
+            connection_duration_max: None,
         }
     }
 }
@@ -193,10 +197,14 @@ fn policy(reader: &mut Reader<'_>, table: &Table<'_>) -> ClusterPolicy {
         reader.word(&balancer, "simple", &[("ROUND_ROBIN", ())], &later);
     }
     let Some(pool) = reader.child(&table, "connection_pool", &schema::CONNECTION_POOL) else { return policy };
-    if let Some(tcp) = reader.child(&pool, "tcp", &schema::POOL_TCP)
-        && let Some(timeout) = reader.duration(&tcp, "connect_timeout", TIMER_RANGE)
-    {
-        policy.connect_timeout = timeout;
+    if let Some(tcp) = reader.child(&pool, "tcp", &schema::POOL_TCP) {
+        if let Some(timeout) = reader.duration(&tcp, "connect_timeout", TIMER_RANGE) {
+            policy.connect_timeout = timeout;
+        }
+        if let Some(timeout) = reader.duration(&tcp, "idle_timeout", IDLE_RANGE) {
+            policy.tcp_idle_timeout = timeout;
+        }
+        policy.connection_duration_max = reader.duration(&tcp, "max_connection_duration", IDLE_RANGE);
     }
     let Some(http) = reader.child(&pool, "http", &schema::POOL_HTTP) else { return policy };
     if let Some(timeout) = reader.duration(&http, "idle_timeout", IDLE_RANGE) {

@@ -136,8 +136,20 @@ impl<'a> Sources<'a> {
     }
 }
 
-/// Why a file could not be read, in one sentence.
+/// The text of a file.
+///
+/// # Errors
+/// Why it could not be read, in one sentence.
 pub(super) fn read(path: &Path) -> Result<String, String> {
+    String::from_utf8(read_bytes(path, FILE_BYTES_MAX)?)
+        .map_err(|error| format!("the file is not UTF-8: byte {} is wrong", error.utf8_error().valid_up_to()))
+}
+
+/// The bytes of a file, `bytes_max` at most.
+///
+/// # Errors
+/// Why it could not be read, in one sentence.
+pub(super) fn read_bytes(path: &Path, bytes_max: usize) -> Result<Vec<u8>, String> {
     // The kind is asked for before opening: opening a FIFO would wait for its writer.
     let metadata = path.metadata().map_err(|error| format!("cannot read: {error}"))?;
     if !metadata.is_file() {
@@ -145,14 +157,13 @@ pub(super) fn read(path: &Path) -> Result<String, String> {
     }
     let file = File::open(path).map_err(|error| format!("cannot open: {error}"))?;
     let mut bytes = Vec::new();
-    file.take(FILE_BYTES_MAX as u64 + 1)
+    file.take(bytes_max as u64 + 1)
         .read_to_end(&mut bytes)
         .map_err(|error| format!("cannot read: {error}"))?;
-    if bytes.len() > FILE_BYTES_MAX {
-        return Err(format!("the file is larger than {} MiB", FILE_BYTES_MAX >> 20));
+    if bytes.len() > bytes_max {
+        return Err(format!("the file is larger than {} MiB", bytes_max >> 20));
     }
-    String::from_utf8(bytes)
-        .map_err(|error| format!("the file is not UTF-8: byte {} is wrong", error.utf8_error().valid_up_to()))
+    Ok(bytes)
 }
 
 /// The `*.toml` entries of a directory, sorted by file name. Other files, and hidden ones (editors' backups),

@@ -3,7 +3,9 @@
 
 mod files;
 mod generated;
+mod layer4;
 mod meaning;
+mod tls;
 
 use std::path::{Path, PathBuf};
 

@@ -6,6 +6,7 @@
 //! missing.
 
 use std::ops::{Range, RangeInclusive};
+use std::path::Path;
 use std::time::Duration;
 
 use toml::Spanned;
@@ -15,6 +16,7 @@ use crate::config::diagnostic::{Problem, Problems, visible};
 use crate::config::keys::{one_of, strange_key};
 use crate::config::matching::Patterns;
 use crate::config::model::Origin;
+use crate::config::pem::Store;
 use crate::config::schema::Schema;
 use crate::config::source::{FileId, Place, Source};
 use crate::config::units;
@@ -61,6 +63,7 @@ pub(super) struct Reader<'r> {
     damaged: bool,
     pub(super) problems: &'r mut Problems,
     pub(super) patterns: &'r mut Patterns,
+    pub(super) files: &'r mut Store,
 }
 
 impl<'r> Reader<'r> {
@@ -71,13 +74,19 @@ impl<'r> Reader<'r> {
         damaged: bool,
         problems: &'r mut Problems,
         patterns: &'r mut Patterns,
+        files: &'r mut Store,
     ) -> Self {
-        Self { file, source, damaged, problems, patterns }
+        Self { file, source, damaged, problems, patterns, files }
     }
 
     /// The place of a span in this file.
     pub(super) fn place(&self, span: &Range<usize>) -> Place {
         Place::new(self.file, span)
+    }
+
+    /// Where relative paths in this file start.
+    pub(super) fn directory(&self) -> &'r Path {
+        self.source.path.parent().unwrap_or_else(|| Path::new(""))
     }
 
     /// The origin of an entry of this file.

@@ -6,9 +6,10 @@ use std::collections::HashSet;
 
 use crate::config::claims::Served;
 use crate::config::diagnostic::{Problem, Problems};
-use crate::config::drafts::{Drafts, ServiceDraft, VirtualServiceDraft};
+use crate::config::drafts::{Drafts, HostAt, ServiceDraft, VirtualServiceDraft};
 use crate::config::gateway::server_place;
 use crate::config::lower::Linked;
+use crate::config::model::RuleKind;
 
 /// Warns of the services that are not among the indexes `used`.
 pub(super) fn services(services: &[ServiceDraft], used: &HashSet<usize>, problems: &mut Problems) {
@@ -45,19 +46,39 @@ pub(super) fn servers(drafts: &Drafts, linked: &[Linked], problems: &mut Problem
             continue;
         }
         if behind.is_empty() {
-            let message =
-                format!("no virtual service names gateway `{name}`: it answers every request with 404");
+            let http = draft.gateway.servers.iter().any(|server| server.rule_kind() == RuleKind::Http);
+            let so = if http { "answers every request with 404" } else { "refuses every connection" };
+            let message = format!("no virtual service names gateway `{name}`: it {so}");
             let problem = Problem::warning("unused-gateway", draft.place, message);
             problems.push(problem.hint(format!("write `gateways = [\"{name}\"]` in a [[virtual_service]]")));
             continue;
         }
-        let reached = Served::of(behind.iter().flat_map(|draft| &draft.hosts));
-        for (server, hosts) in draft.hosts.iter().enumerate() {
-            if hosts.is_empty() || hosts.iter().any(|host| reached.meets(&host.value)) {
+        let reached = RuleKind::ALL.map(|kind| {
+            // Without a rule, which is an error of its own, a virtual service may be of any kind.
+            let ruled = behind.iter().filter(|draft| {
+                let service = &draft.virtual_service;
+                service.has_rules(kind) || !RuleKind::ALL.into_iter().any(|kind| service.has_rules(kind))
+            });
+            (kind, Served::of(ruled.flat_map(|draft| &draft.hosts)))
+        });
+        for (at, (server, hosts)) in draft.gateway.servers.iter().zip(&draft.hosts).enumerate() {
+            let kind = server.rule_kind();
+            let meets =
+                |host: &HostAt| reached.iter().any(|(of, reached)| *of == kind && reached.meets(&host.value));
+            if hosts.is_empty() || hosts.iter().any(meets) {
                 continue;
             }
-            let message = "no virtual service has a host of this server: it answers every request with 404";
-            let problem = Problem::warning("unreached-server", server_place(draft, server), message);
+            let message = match kind {
+                RuleKind::Http => {
+                    "no virtual service has a host of this server: it answers every request with 404"
+                        .to_owned()
+                }
+                RuleKind::Tls | RuleKind::Tcp => format!(
+                    "no virtual service has `{}` rules for a host of this server: it refuses every connection",
+                    kind.key()
+                ),
+            };
+            let problem = Problem::warning("unreached-server", server_place(draft, at), message);
             problems.push(
                 problem.expected(format!("a virtual service of gateway `{name}` for one of its hosts")),
             );

@@ -1,4 +1,5 @@
-//! `[[virtual_service]]` and `[[virtual_service.http]]`: from their tables to [`VirtualServiceDraft`].
+//! `[[virtual_service]]` and `[[virtual_service.http]]`: from their tables to [`VirtualServiceDraft`]. The rules of
+//! connections stand in `l4`.
 
 use std::sync::Arc;
 
@@ -6,14 +7,15 @@ use crate::config::diagnostic::Problem;
 use crate::config::drafts::{
     DestinationDraft, RuleDraft, VirtualServiceDraft, check_name, name, optional_name, read_hosts,
 };
+use crate::config::l4;
 use crate::config::matching;
 use crate::config::model::{ForwardPath, HttpRoute, VirtualService};
 use crate::config::schema;
 use crate::config::source::Place;
 use crate::config::tree::{At, Reader, Table};
 
-const RULES_MAX: usize = 100_000;
-const MATCHES_MAX: usize = 1000;
+pub(super) const RULES_MAX: usize = 100_000;
+pub(super) const MATCHES_MAX: usize = 1000;
 const GATEWAYS_MAX: usize = 10_000;
 
 /// Destinations of one rule; with [`WEIGHT_MAX`] their sum fits `u32`.
@@ -44,11 +46,13 @@ pub(super) fn lower(reader: &mut Reader<'_>, table: &Table<'_>) -> VirtualServic
         http.push(route);
         rules.push(draft);
     }
-    if !table.has("tls") && !table.has("tcp") {
+    let tls = l4::lower_tls(reader, table, &hosts, broken, &mut rules);
+    let tcp = l4::lower_tcp(reader, table, &mut rules);
+    if !["tls", "tcp"].iter().any(|key| table.has(key) || table.means(key)) {
         reader.missing_or_empty(
             table,
             "http",
-            "at least one [[virtual_service.http]] below the virtual service",
+            "at least one [[virtual_service.http]] (or .tls, .tcp) below the virtual service",
         );
     }
     VirtualServiceDraft {
@@ -58,6 +62,8 @@ pub(super) fn lower(reader: &mut Reader<'_>, table: &Table<'_>) -> VirtualServic
             hosts: Vec::new(),
             gateways: Vec::new(),
             http,
+            tls,
+            tcp,
             origin: reader.origin(&table.span),
         },
         hosts,
@@ -85,7 +91,7 @@ fn lower_http(reader: &mut Reader<'_>, table: &Table<'_>) -> (HttpRoute, RuleDra
 const INSTEAD_OF_ROUTE: [&str; 3] = ["redirect", "direct_response", "delegate"];
 
 /// The destinations of a rule, and whether there are others that could not be read.
-fn destinations(reader: &mut Reader<'_>, table: &Table<'_>) -> (Vec<DestinationDraft>, bool) {
+pub(super) fn destinations(reader: &mut Reader<'_>, table: &Table<'_>) -> (Vec<DestinationDraft>, bool) {
     let example = "`route = [{ destination = { host = \"..\" } }]`";
     let entries = reader.tables(table, "route", &schema::ROUTE, DESTINATIONS_MAX);
     let alone = entries.len() == 1;

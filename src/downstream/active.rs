@@ -94,7 +94,7 @@ pub(super) async fn active(session: &Session) -> Next {
     let gateway = installed.table().listener_gateway(id);
     let mut connection = Connection {
         session,
-        write_timer: shard.deadlines.timer(session.socket.fd()),
+        write_timer: shard.deadlines.timer(session.wire.fd()),
         input: Buffer::default(),
         output: Buffer::default(),
         scratch: shard.take_scratch(),
@@ -178,7 +178,7 @@ impl Connection<'_> {
                     return HeadRead::Refused(Refusal::HeadTooLarge.into());
                 }
             }
-            let partial = !self.input.is_empty();
+            let partial = !self.input.is_empty() || self.session.wire.is_mid_record();
             if partial && !head_timer_runs {
                 // From the head's first bytes on, whatever trickles in later: a slow head has this long in all.
                 self.session.timer.arm(self.timeouts.header, OnDue::CancelRead);
@@ -191,6 +191,8 @@ impl Connection<'_> {
                     return HeadRead::Refused(LocalReply { status: 408, reason: "header_timeout" });
                 }
                 Received::End => return HeadRead::Closed,
+                // The rest of a record is waited for as that of a head.
+                Received::Nothing if self.session.wire.is_mid_record() => {}
                 Received::Nothing => return HeadRead::Idle,
             }
         }
@@ -200,8 +202,18 @@ impl Connection<'_> {
     async fn receive(&mut self, partial: bool) -> Received {
         let session = self.session;
         if session.readable.take() {
-            let (result, input) = session.socket.read(std::mem::take(&mut self.input)).await;
+            let input = std::mem::take(&mut self.input);
+            let (result, input) = if session.wire.is_tls() {
+                // What came may be part of a record.
+                session.timer.arm(self.timeouts.header, OnDue::CancelRead);
+                session.wire.read_cancelable(input, session.timer.cancel_handle()).await
+            } else {
+                session.wire.read(input).await
+            };
             self.input = input;
+            if result.is_err() && session.timer.fired() {
+                session.shard.stats.timeout_header.add();
+            }
             return if matches!(result, Ok(1..)) {
                 // It bounded the wait for these bytes; left armed, it would end a long exchange's connection.
                 session.timer.disarm();
@@ -219,15 +231,14 @@ impl Connection<'_> {
             if !partial {
                 session.timer.arm(HOT, OnDue::CancelRead);
             }
-            session.socket.read_cancelable(input, session.timer.cancel_handle()).await
+            session.wire.read_cancelable(input, session.timer.cancel_handle()).await
         };
         let write = async {
             if self.output.is_empty() {
                 return Ok(());
             }
-            let (socket, stats) = (&session.socket, &session.shard.stats);
-            let sent =
-                send(socket, &self.write_timer, stats, &mut self.output, self.timeouts.write_gap).await;
+            let (wire, stats) = (&session.wire, &session.shard.stats);
+            let sent = send(wire, &self.write_timer, stats, &mut self.output, self.timeouts.write_gap).await;
             // Nobody may need it for as long as the connection stays hot.
             self.output = Buffer::default();
             sent
@@ -254,8 +265,8 @@ impl Connection<'_> {
         if self.output.is_empty() {
             return Ok(());
         }
-        let (socket, stats) = (&self.session.socket, &self.session.shard.stats);
-        send(socket, &self.write_timer, stats, &mut self.output, self.timeouts.write_gap).await
+        let (wire, stats) = (&self.session.wire, &self.session.shard.stats);
+        send(wire, &self.write_timer, stats, &mut self.output, self.timeouts.write_gap).await
     }
 
     /// Queues the answer to a request that could not be read to its end.
@@ -264,7 +275,7 @@ impl Connection<'_> {
         let terms = ResponseTerms { version: Version::Http11, method: Method::Get, close: true };
         let mut sink = Http1ResponseSink::new(
             &self.session.shard,
-            &self.session.socket,
+            &self.session.wire,
             &self.write_timer,
             &mut self.output,
             self.timeouts.write_gap,
@@ -285,12 +296,12 @@ impl Connection<'_> {
             self.output = Buffer::new(Class::Small);
         }
         let Scratch { request: head, response, path } = &mut self.scratch;
-        let client = Client { peer: session.peer.ip(), tls: false };
+        let client = Client { peer: session.peer.ip(), tls: session.wire.made_for() };
         let planned = plan::plan(shard, &installed, listener, head, self.input.filled(), client, path);
         // Answers before this one must not wait for its endpoint, nor pile up.
         if !self.output.is_empty() && (planned.is_ok() || self.output.len() >= Class::Small.bytes()) {
-            let (socket, stats, gap) = (&session.socket, &shard.stats, self.timeouts.write_gap);
-            if send(socket, &self.write_timer, stats, &mut self.output, gap).await.is_err() {
+            let (wire, stats, gap) = (&session.wire, &shard.stats, self.timeouts.write_gap);
+            if send(wire, &self.write_timer, stats, &mut self.output, gap).await.is_err() {
                 return AfterRequest::Drop;
             }
         }
@@ -302,7 +313,7 @@ impl Connection<'_> {
         };
         self.input.consume(head.head_len);
         let mut body = Http1RequestBody::new(
-            &session.socket,
+            &session.wire,
             &session.timer,
             &shard.stats,
             &mut self.input,
@@ -312,7 +323,7 @@ impl Connection<'_> {
         );
         let mut sink = Http1ResponseSink::new(
             shard,
-            &session.socket,
+            &session.wire,
             &self.write_timer,
             &mut self.output,
             self.timeouts.write_gap,
@@ -348,8 +359,8 @@ impl Connection<'_> {
         let early = std::mem::take(&mut self.input);
         if self.flush().await.is_ok() {
             self.output = Buffer::default();
-            let Session { shard, socket, timer, .. } = self.session;
-            tunnel::relay(shard, socket, timer, early, upstream, received, self.timeouts.tunnel_idle).await;
+            let Session { shard, wire, timer, .. } = self.session;
+            tunnel::relay(shard, wire, timer, early, upstream, received, self.timeouts.tunnel_idle).await;
         }
     }
 
@@ -357,7 +368,7 @@ impl Connection<'_> {
         // What still comes is dropped unseen; many may linger at once.
         (self.input, self.output) = (Buffer::default(), Buffer::default());
         let session = self.session;
-        linger(&session.shard, &session.socket, &session.timer, self.timeouts.linger).await;
+        linger(&session.shard, &session.wire, &session.timer, self.timeouts.linger).await;
     }
 }
 

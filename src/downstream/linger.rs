@@ -3,19 +3,19 @@
 //! buffer.
 
 use std::io;
-use std::net::Shutdown;
 use std::time::Duration;
 
+use super::wire::Wire;
 use crate::shard::Shard;
 use crate::shard::deadlines::{OnDue, Timer};
-use crate::sys::socket::Socket;
 
 /// Bytes dropped before the connection is closed all the same.
 const LINGER_BYTES_MAX: usize = 8 * 1024 * 1024;
 
 /// Ends sending, then drops what comes until the client closes, `linger` is over or `LINGER_BYTES_MAX` came.
-pub async fn linger(shard: &Shard, socket: &Socket, timer: &Timer, linger: Duration) {
-    socket.shutdown(Shutdown::Write);
+pub async fn linger(shard: &Shard, wire: &Wire, timer: &Timer, linger: Duration) {
+    wire.end_sending();
+    let socket = wire.socket();
     timer.arm(linger, OnDue::ShutRead);
     let mut dropped = 0;
     while dropped < LINGER_BYTES_MAX && !timer.fired() {

@@ -3,6 +3,7 @@
 use std::io;
 use std::time::Duration;
 
+use super::wire::Wire;
 use crate::gateway::bulk::End;
 use crate::gateway::stream::{BodyError, RequestBody};
 use crate::http1::chunked::{ChunkEvent, ChunkLimits, Decoder, write_chunk_head, write_last_chunk};
@@ -11,7 +12,6 @@ use crate::message::BodyLength;
 use crate::shard::deadlines::{OnDue, Timer};
 use crate::shard::stats::Stats;
 use crate::sys::buffer::{Buffer, Class};
-use crate::sys::socket::Socket;
 
 /// Bytes of a chunked body's framing (extensions, trailers) that the shared limits of a head also bound.
 #[must_use]
@@ -27,7 +27,7 @@ enum State {
 
 /// Reads a request's content from the session's input buffer and, when that is empty, from the socket.
 pub struct Http1RequestBody<'s> {
-    socket: &'s Socket,
+    wire: &'s Wire,
     timer: &'s Timer,
     stats: &'s Stats,
     input: &'s mut Buffer,
@@ -38,7 +38,7 @@ pub struct Http1RequestBody<'s> {
 impl<'s> Http1RequestBody<'s> {
     /// The content behind a head that was just consumed from `input`.
     pub fn new(
-        socket: &'s Socket,
+        wire: &'s Wire,
         timer: &'s Timer,
         stats: &'s Stats,
         input: &'s mut Buffer,
@@ -51,7 +51,7 @@ impl<'s> Http1RequestBody<'s> {
             BodyLength::Known(length) => State::Known(length),
             BodyLength::Chunked => State::Chunked(Box::new(Decoder::new(limits))),
         };
-        Self { socket, timer, stats, input, gap, state }
+        Self { wire, timer, stats, input, gap, state }
     }
 
     /// Whether all of the content was drained.
@@ -72,14 +72,14 @@ impl<'s> Http1RequestBody<'s> {
         loop {
             self.timer.arm(self.gap, OnDue::CancelRead);
             let buffer = std::mem::take(self.input);
-            let (result, buffer) = self.socket.read_cancelable(buffer, self.timer.cancel_handle()).await;
+            let (result, buffer) = self.wire.read_cancelable(buffer, self.timer.cancel_handle()).await;
             *self.input = buffer;
             match result {
                 // While the response is spliced, older kernels do not wait for data here.
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     self.timer.arm(self.gap, OnDue::StopWaiting);
                     monoio::select! {
-                        ready = self.socket.readable() => ready?,
+                        ready = self.wire.readable() => ready?,
                         () = self.timer.expiry() => return Err(io::ErrorKind::TimedOut.into()),
                     }
                 }
@@ -166,7 +166,7 @@ impl RequestBody for Http1RequestBody<'_> {
     fn plain(&self) -> Option<(End<'_>, u64)> {
         match self.state {
             State::Known(left) if self.input.is_empty() => {
-                let (socket, timer, gap) = (self.socket, self.timer, self.gap);
+                let (socket, timer, gap) = (self.wire.plain()?, self.timer, self.gap);
                 Some((End { socket, timer, gap, on_due: OnDue::StopWaiting }, left))
             }
             _ => None,

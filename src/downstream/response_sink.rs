@@ -4,6 +4,7 @@ use std::net::Shutdown;
 use std::os::fd::RawFd;
 use std::time::Duration;
 
+use super::wire::Wire;
 use crate::gateway::bulk::End;
 use crate::gateway::stream::{ResponseSink, SinkClosed};
 use crate::http1::chunked::{write_chunk_head, write_last_chunk};
@@ -14,7 +15,6 @@ use crate::shard::Shard;
 use crate::shard::deadlines::{OnDue, Timer};
 use crate::shard::stats::Stats;
 use crate::sys::buffer::{Buffer, Class};
-use crate::sys::socket::Socket;
 
 /// What the request settles about its response.
 #[derive(Clone, Copy, Debug)]
@@ -30,7 +30,7 @@ pub struct ResponseTerms {
 /// The response side of one request.
 pub struct Http1ResponseSink<'s> {
     shard: &'s Shard,
-    socket: &'s Socket,
+    wire: &'s Wire,
     timer: &'s Timer,
     output: &'s mut Buffer,
     write_gap: Duration,
@@ -44,7 +44,7 @@ impl<'s> Http1ResponseSink<'s> {
     /// A sink that queues in `output`.
     pub fn new(
         shard: &'s Shard,
-        socket: &'s Socket,
+        wire: &'s Wire,
         timer: &'s Timer,
         output: &'s mut Buffer,
         write_gap: Duration,
@@ -52,7 +52,7 @@ impl<'s> Http1ResponseSink<'s> {
     ) -> Self {
         Self {
             shard,
-            socket,
+            wire,
             timer,
             output,
             write_gap,
@@ -81,14 +81,14 @@ impl<'s> Http1ResponseSink<'s> {
 /// # Errors
 /// When the client is gone or too slow.
 pub async fn send(
-    socket: &Socket,
+    wire: &Wire,
     timer: &Timer,
     stats: &Stats,
     output: &mut Buffer,
     write_gap: Duration,
 ) -> Result<(), SinkClosed> {
     let rearm = || timer.arm(write_gap, OnDue::ShutBoth);
-    let (result, returned) = socket.write_all(std::mem::take(output), rearm).await;
+    let (result, returned) = wire.write_all(std::mem::take(output), rearm).await;
     timer.disarm();
     *output = returned;
     output.clear();
@@ -99,9 +99,9 @@ pub async fn send(
         stats.timeout_write_gap.add();
         // What the kernel still holds for this client would stay there for minutes, and a FIN behind it would make a
         // close-delimited response look whole.
-        socket.reset_on_close();
+        wire.socket().reset_on_close();
     }
-    socket.shutdown(Shutdown::Both);
+    wire.socket().shutdown(Shutdown::Both);
     Err(SinkClosed)
 }
 
@@ -183,9 +183,10 @@ impl ResponseSink for Http1ResponseSink<'_> {
 
     fn cut(&mut self) {
         self.cut = true;
+        self.wire.cut();
         if self.framing == BodyLength::UntilClose {
             // Only a reset tells this client that the content is not whole.
-            self.socket.reset_on_close();
+            self.wire.socket().reset_on_close();
         }
     }
 
@@ -194,7 +195,7 @@ impl ResponseSink for Http1ResponseSink<'_> {
             return Ok(());
         }
         self.flushing = true;
-        let sent = send(self.socket, self.timer, &self.shard.stats, self.output, self.write_gap).await;
+        let sent = send(self.wire, self.timer, &self.shard.stats, self.output, self.write_gap).await;
         self.flushing = false;
         sent
     }
@@ -204,16 +205,12 @@ impl ResponseSink for Http1ResponseSink<'_> {
     }
 
     fn client(&self) -> Option<RawFd> {
-        Some(self.socket.fd())
+        Some(self.wire.fd())
     }
 
     fn plain(&self) -> Option<End<'_>> {
+        let socket = self.wire.plain()?;
         let raw = matches!(self.framing, BodyLength::Known(_));
-        raw.then_some(End {
-            socket: self.socket,
-            timer: self.timer,
-            gap: self.write_gap,
-            on_due: OnDue::ShutBoth,
-        })
+        raw.then_some(End { socket, timer: self.timer, gap: self.write_gap, on_due: OnDue::ShutBoth })
     }
 }

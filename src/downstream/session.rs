@@ -10,17 +10,23 @@ use std::rc::Rc;
 
 use super::accept::Listener;
 use super::active::{Next, active};
+use super::detect::{self, Found};
 use crate::config::model::{Limits, Timeouts};
+use crate::downstream::wire::Wire;
+use crate::gateway::passthrough::{self, Client};
 use crate::shard::deadlines::{OnDue, Timer};
+use crate::shard::installed::Installed;
 use crate::shard::process::ConnectionPlace;
 use crate::shard::turnover::Opened;
 use crate::shard::{FRESH_DRAIN, Shard};
+use crate::sys::buffer::Buffer;
 use crate::sys::socket::{Socket, has_bytes};
+use crate::table::Entry;
 
 /// A client connection. The timer stands before the socket: it must go first.
 pub struct Session {
     pub(super) timer: Timer,
-    pub(super) socket: Socket,
+    pub(super) wire: Wire,
     pub(super) shard: Rc<Shard>,
     pub(super) listener: Rc<Listener>,
     pub(super) peer: SocketAddr,
@@ -46,7 +52,7 @@ impl Session {
         shard.stats.sessions_open.add();
         Self {
             timer: shard.deadlines.timer(socket.fd()),
-            socket,
+            wire: Wire::new(socket),
             shard: Rc::clone(shard),
             listener: Rc::clone(listener),
             peer: SocketAddr::new(peer.ip().to_canonical(), peer.port()),
@@ -56,6 +62,11 @@ impl Session {
             opened: shard.peers.opened(),
             _place: place,
         }
+    }
+
+    /// The client of a relay.
+    pub(super) const fn relay_client(&self) -> Client<'_, Wire> {
+        Client { stream: &self.wire, timer: &self.timer, peer: self.peer }
     }
 
     /// Whether the connection is to end after the response under way, for reasons of ours.
@@ -86,6 +97,16 @@ impl Drop for Session {
 
 /// Serves a connection to its end. Until it speaks it holds no buffer, however many there are.
 pub async fn serve(session: Session) {
+    let Some(entry) = entry_of(&session) else { return };
+    if entry != Entry::Http {
+        match Box::pin(detect::open(&session, entry)).await {
+            Found::Closed => return,
+            Found::Http => {}
+            Found::Relay { installed, cluster, early } => {
+                return Box::pin(relay(&session, installed, cluster, early)).await;
+            }
+        }
+    }
     loop {
         let first = session.served.get() == 0;
         let Some(timeouts) = timeouts_of(&session) else { return };
@@ -97,11 +118,11 @@ pub async fn serve(session: Session) {
         } else {
             session.timer.arm(timeouts.keep_alive, OnDue::CloseIdle);
         }
-        if session.shard.is_draining() && !first && !has_bytes(session.socket.fd()) {
+        if session.shard.is_draining() && !first && !has_bytes(session.wire.fd()) {
             return;
         }
         let since = session.shard.deadlines.now_ms();
-        if session.socket.readable().await.is_err() {
+        if session.wire.readable().await.is_err() {
             return;
         }
         if session.timer.fired() {
@@ -115,6 +136,23 @@ pub async fn serve(session: Session) {
             Next::Idle => {}
             Next::Closed => return,
         }
+    }
+}
+
+/// What the connections of the session's listener are.
+fn entry_of(session: &Session) -> Option<Entry> {
+    let (installed, id) = session.listener.resolve(&session.shard)?;
+    Some(installed.table().entry(id))
+}
+
+/// Relays bytes between the client and an endpoint.
+async fn relay(session: &Session, installed: Rc<Installed>, cluster: usize, early: Buffer) {
+    let shard = &session.shard;
+    session.timer.disarm();
+    match Box::pin(passthrough::connect(shard, installed, cluster)).await {
+        Some(target) => passthrough::run(shard, session.relay_client(), target, early).await,
+        // Nothing was sent: what the client has must not look like an answer.
+        None => session.wire.abort(),
     }
 }
 

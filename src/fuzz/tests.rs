@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may panic")]
 
 use super::*;
+use crate::downstream::client_hello::{Outcome, samples, walk};
 
 const ROUNDS: usize = 20_000;
 
@@ -157,6 +158,37 @@ fn content(numbers: &mut Numbers) -> Vec<u8> {
     bytes
 }
 
+fn hello(numbers: &mut Numbers) -> Vec<u8> {
+    if numbers.below(10) == 0 {
+        let first = [
+            "GET / HTTP/1.1",
+            "PROPFIND /",
+            "PROXY TCP4",
+            "\r\n\r\n\0\r\nQUIT",
+            "\u{15}\u{3}\u{1}",
+            "EHLO a",
+        ];
+        return pick(numbers, &first).as_bytes().to_vec();
+    }
+    let host = lean(numbers, &["a.example", "", "A-b.example.", "127.0.0.1", "::1", "a..b", "a b", "x_y"]);
+    let extensions = [
+        (0x0a0a, vec![]),
+        (0, samples::sni(host)),
+        (16, samples::alpn(&[lean(numbers, &["h2", "\u{a}\u{a}"]), lean(numbers, &["http/1.1", ""])])),
+        (43, samples::versions(&[0x1a1a, 0x0304, 0x0303, 0x0300][numbers.below(4)..])),
+        (13, vec![0, 2, 4, 3]),
+        (0xfe0d, vec![0; 40]),
+        (0xff01, vec![0]),
+    ];
+    let some: Vec<_> = extensions.into_iter().filter(|_| numbers.below(6) > 0).collect();
+    let mut sample = samples::Sample::new(some);
+    sample.legacy_version = [0x0303, 0x0303, 0x0303, 0x0301, 0x0300, 0x0505][numbers.below(6)];
+    let sizes: Vec<usize> = (0..[1, 1, 2, 70][numbers.below(4)]).map(|_| 1 + numbers.below(300)).collect();
+    let mut bytes = samples::records(&sample.message(), &sizes);
+    bytes.extend_from_slice(lean(numbers, &["", "\u{14}\u{3}\u{3}\0\u{1}\u{1}"]).as_bytes());
+    bytes
+}
+
 /// Runs `check` on damaged messages; enough of them, and not all, must be taken by `taken`.
 fn run(make: fn(&mut Numbers) -> Vec<u8>, check: Check, taken: fn(&[u8]) -> bool) {
     let mut numbers = numbers();
@@ -190,11 +222,20 @@ fn chunked_content_holds() {
     });
 }
 
+#[test]
+fn hellos_hold() {
+    run(hello, client_hello, |bytes| matches!(walk(bytes, &mut Default::default()), Outcome::Complete(_)));
+}
+
 /// The seed corpus of the fuzzer holds, too, and is there.
 #[test]
 fn corpus_holds() {
-    let targets: [(&str, Check); 3] =
-        [("request_head", request_head), ("response_head", response_head), ("chunked", chunked)];
+    let targets: [(&str, Check); 4] = [
+        ("request_head", request_head),
+        ("response_head", response_head),
+        ("chunked", chunked),
+        ("client_hello", client_hello),
+    ];
     for (target, check) in targets {
         let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fuzz/corpus").join(target);
         let mut count = 0;

@@ -45,11 +45,7 @@ pub enum BulkError {
 /// # Errors
 /// See [`BulkError`]; the timer that fired says so itself.
 pub async fn relay(shard: &Shard, from: End<'_>, to: End<'_>, mut left: u64) -> Result<(), BulkError> {
-    let kept = shard.pipes.borrow_mut().pop();
-    let pipe = match kept {
-        Some(pipe) => pipe,
-        None => Pipe::new().map_err(|_| BulkError::NoPipe)?,
-    };
+    let pipe = take_pipe(shard).ok_or(BulkError::NoPipe)?;
     shard.stats.spliced_bodies.add();
     let mut splice = Splice::new(from.socket, to.socket, pipe, shard.epoll);
     while left > 0 || splice.pending() > 0 {
@@ -65,13 +61,24 @@ pub async fn relay(shard: &Shard, from: End<'_>, to: End<'_>, mut left: u64) -> 
             Step::Moved(count) => give_way(shard, to, count).await?,
         }
     }
+    keep_pipe(shard, splice);
+    Ok(())
+}
+
+/// A pipe that was kept, or a new one; `None` when no descriptor is left.
+pub(super) fn take_pipe(shard: &Shard) -> Option<Pipe> {
+    let kept = shard.pipes.borrow_mut().pop();
+    kept.or_else(|| Pipe::new().ok())
+}
+
+/// Keeps the pipe for others, where it is empty.
+pub(super) fn keep_pipe(shard: &Shard, splice: Splice<'_>) {
     if let Some(pipe) = splice.into_pipe() {
         let mut pipes = shard.pipes.borrow_mut();
         if pipes.len() < PIPES_KEPT_MAX {
             pipes.push(pipe);
         }
     }
-    Ok(())
 }
 
 fn fill(splice: &mut Splice<'_>, left: u64) -> Result<usize, BulkError> {

@@ -19,8 +19,8 @@ use crate::upstream::balance::Tried;
 use crate::upstream::connect::{DialError, dial};
 use crate::upstream::pool::{Connection, Endpoint};
 
-/// Endpoints dialled for one request at most: the first and two more, as Istio's default retries.
-const DIALS_MAX: usize = 3;
+/// Endpoints dialled for one request or relay at most: the first and two more, as Istio's default retries.
+pub(super) const DIALS_MAX: usize = 3;
 
 /// How an exchange ended.
 pub enum Ended {

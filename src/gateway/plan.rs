@@ -1,8 +1,9 @@
 //! Where a request goes: host, normal form of its path, route, cluster; and its head as the endpoint will read it.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
-use crate::config::model::ForwardPath;
+use crate::config::model::{ForwardPath, ServerTls, TlsMode};
 use crate::http1::refusal::Refusal;
 use crate::http1::rewrite::{RequestFacts, write_request};
 use crate::http1::target::{is_ambiguous, normalize};
@@ -11,7 +12,7 @@ use crate::shard::Shard;
 use crate::shard::installed::Installed;
 use crate::shard::stats::Stats;
 use crate::sys::buffer::{Buffer, Class};
-use crate::table::{ListenerId, RouteFacts, RouteTable};
+use crate::table::{HostMatch, ListenerId, RouteFacts, RouteTable};
 
 /// An answer that ringgate makes itself: a status and the reason code in its body.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -38,13 +39,24 @@ impl From<Refusal> for LocalReply {
     }
 }
 
+/// What a connection over TLS was made for.
+#[derive(Clone, Debug)]
+pub struct MadeFor {
+    /// Name of the gateway whose server was chosen.
+    pub gateway: Arc<str>,
+    /// The policy of that server.
+    pub policy: [u8; 32],
+    /// The client named a host (SNI).
+    pub named: bool,
+}
+
 /// Facts of the connection a request came by.
 #[derive(Clone, Copy, Debug)]
-pub struct Client {
+pub struct Client<'c> {
     /// Its address.
     pub peer: IpAddr,
-    /// Whether it speaks TLS to us.
-    pub tls: bool,
+    /// What it was made for, over TLS.
+    pub tls: Option<&'c MadeFor>,
 }
 
 /// A request on its way.
@@ -71,7 +83,7 @@ pub fn plan(
     listener: ListenerId,
     head: &RequestHead,
     bytes: &[u8],
-    client: Client,
+    client: Client<'_>,
     scratch: &mut Vec<u8>,
 ) -> Result<Plan, LocalReply> {
     let table = installed.table();
@@ -79,6 +91,9 @@ pub fn plan(
     let Some(host) = table.host(listener, authority) else {
         return Err(LocalReply { status: 404, reason: "unknown_host" });
     };
+    if is_misdirected(&host, client.tls) {
+        return Err(LocalReply { status: 421, reason: "misdirected_request" });
+    }
     let gateway = host.gateway;
     let received = head.path.of(bytes);
     let path = if head.asterisk { b"*" } else { normalize(received, &gateway.path, scratch)? };
@@ -105,13 +120,27 @@ pub fn plan(
         path,
         peer: client.peer,
         trusted: gateway.is_trusted(client.peer),
-        tls: client.tls,
+        tls: client.tls.is_some(),
         request_id: &request_id,
         body: head.body,
     };
     let mut outgoing = Buffer::new(Class::Small);
     outgoing.append_with(|out| write_request(out, head, bytes, &facts));
     Ok(Plan { cluster, outgoing, framing: head.body, method: head.method, upgrade: head.upgrade.is_some() })
+}
+
+/// Whether a host is served only over other connections (RFC 9110 section 7.4): those that were made for its gateway
+/// and on its terms. A client that reuses a connection for all names of a certificate must not slip past what its host
+/// asks of clients; one that named no host does not reach one that needs a certificate.
+fn is_misdirected(host: &HostMatch<'_>, made_for: Option<&MadeFor>) -> bool {
+    match (made_for, &host.server.tls) {
+        (None, None) => false,
+        (Some(made_for), Some(ServerTls::Terminate(terms))) => {
+            let unnamed = terms.mode == TlsMode::Mutual && !made_for.named;
+            unnamed || terms.policy != made_for.policy || host.gateway.name != made_for.gateway
+        }
+        _ => true,
+    }
 }
 
 fn cluster_of(installed: &Installed, route: &RouteTable) -> Result<usize, LocalReply> {

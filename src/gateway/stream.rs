@@ -3,11 +3,83 @@
 //! A request body is drained into the upstream's buffer, a response is queued piece by piece and flushed. HTTP/1
 //! implements both in [`crate::downstream`]; another protocol stands beside it.
 
+use std::io;
 use std::os::fd::RawFd;
+
+use monoio::io::CancelHandle;
 
 use super::bulk::End;
 use crate::message::{BodyLength, ResponseHead};
 use crate::sys::buffer::Buffer;
+use crate::sys::socket::Socket;
+
+/// One side of a tunnel: bytes both ways, over TCP or TLS.
+pub trait ByteStream {
+    /// Waits until a read is likely not to wait.
+    ///
+    /// # Errors
+    /// When the connection has failed.
+    fn readable(&self) -> impl Future<Output = io::Result<()>>;
+
+    /// Appends what arrives to `buffer`, which must have room; `Ok(0)` is the end of the stream.
+    fn read(&self, buffer: Buffer) -> impl Future<Output = (io::Result<usize>, Buffer)>;
+
+    /// As [`Self::read`], ended early with `ECANCELED` by the handle's canceller.
+    fn read_cancelable(
+        &self,
+        buffer: Buffer,
+        handle: CancelHandle,
+    ) -> impl Future<Output = (io::Result<usize>, Buffer)>;
+
+    /// Sends all of `buffer` and returns it empty. Calls `advance` before each piece.
+    fn write_all(&self, buffer: Buffer, advance: impl Fn())
+    -> impl Future<Output = (io::Result<()>, Buffer)>;
+
+    /// Ends sending; the other direction goes on.
+    fn end_sending(&self);
+
+    /// What was sent is not whole and must not look so to the peer.
+    fn cut(&self);
+
+    /// The socket, where the bytes are those on the socket.
+    fn plain(&self) -> Option<&Socket>;
+
+    /// The socket below.
+    fn socket(&self) -> &Socket;
+}
+
+impl ByteStream for Socket {
+    async fn readable(&self) -> io::Result<()> {
+        self.readable().await
+    }
+
+    async fn read(&self, buffer: Buffer) -> (io::Result<usize>, Buffer) {
+        self.read(buffer).await
+    }
+
+    async fn read_cancelable(&self, buffer: Buffer, handle: CancelHandle) -> (io::Result<usize>, Buffer) {
+        self.read_cancelable(buffer, handle).await
+    }
+
+    async fn write_all(&self, buffer: Buffer, advance: impl Fn()) -> (io::Result<()>, Buffer) {
+        self.write_all(buffer, advance).await
+    }
+
+    fn end_sending(&self) {
+        self.shutdown(std::net::Shutdown::Write);
+    }
+
+    /// Nothing: only a reset tells, and that is for the caller to ask for.
+    fn cut(&self) {}
+
+    fn plain(&self) -> Option<&Socket> {
+        Some(self)
+    }
+
+    fn socket(&self) -> &Socket {
+        self
+    }
+}
 
 /// Why a request body could not be read on.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]

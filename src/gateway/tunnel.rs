@@ -1,40 +1,19 @@
-//! An upgraded connection: bytes both ways until both sides have ended, each end passed on as it comes (half-close).
-//!
-//! A direction that waits holds no buffer. Either side failing, or no byte in either direction for `idle`, ends both.
+//! An upgraded connection: from the switch of protocols on its bytes are relayed.
 
-use std::net::Shutdown;
 use std::time::Duration;
 
+use super::relay::{self, End, Side, Terms};
+use super::stream::ByteStream;
 use crate::shard::Shard;
-use crate::shard::deadlines::{OnDue, Timer};
-use crate::sys::buffer::{Buffer, Class};
-use crate::sys::socket::Socket;
+use crate::shard::deadlines::Timer;
+use crate::sys::buffer::Buffer;
 use crate::upstream::pool::Connection;
 
-struct Ends<'t> {
-    idle: Duration,
-    timers: [&'t Timer; 2],
-    sockets: [&'t Socket; 2],
-}
-
-impl Ends<'_> {
-    fn rearm(&self) {
-        for timer in self.timers {
-            timer.arm(self.idle, OnDue::ShutBoth);
-        }
-    }
-
-    fn abort(&self) {
-        for socket in self.sockets {
-            socket.shutdown(Shutdown::Both);
-        }
-    }
-}
-
-/// Relays between a client and an endpoint. `early` and `received` are what came before the switch was known.
+/// Relays between a client and an endpoint. `early` and `received` are what came before the switch was known. No byte in
+/// either direction for `idle` ends both.
 pub async fn relay(
     shard: &Shard,
-    client: &Socket,
+    client: &impl ByteStream,
     timer: &Timer,
     early: Buffer,
     upstream: Connection,
@@ -42,48 +21,12 @@ pub async fn relay(
     idle: Duration,
 ) {
     shard.stats.tunnels_open.add();
-    let ends = Ends { idle, timers: [timer, &upstream.timer], sockets: [client, &upstream.socket] };
-    ends.rearm();
-    monoio::join!(
-        direction(shard, &ends, client, &upstream.socket, early),
-        direction(shard, &ends, &upstream.socket, client, received)
-    );
-    if timer.fired() || upstream.timer.fired() {
+    let client = Side { stream: client, timer };
+    let endpoint = Side { stream: &upstream.socket, timer: &upstream.timer };
+    let terms = Terms { idle, duration_max: None };
+    let relayed = relay::relay(shard, client, endpoint, early, received, terms).await;
+    if relayed.end == End::Idle {
         shard.stats.timeout_tunnel_idle.add();
     }
-    timer.disarm();
     shard.stats.tunnels_open.sub();
-}
-
-async fn direction(shard: &Shard, ends: &Ends<'_>, from: &Socket, to: &Socket, first: Buffer) {
-    let mut buffer = if first.is_empty() { Buffer::default() } else { first };
-    loop {
-        if !buffer.is_empty() {
-            let filled = buffer.spare() == 0;
-            let (result, returned) = to.write_all(buffer, || ends.rearm()).await;
-            buffer = returned;
-            buffer.clear();
-            if result.is_err() {
-                return ends.abort();
-            }
-            // A read that filled its buffer has more behind it: keep a buffer, a larger one.
-            buffer = if filled { Buffer::new(Class::Large) } else { Buffer::default() };
-        }
-        if buffer.spare() == 0 {
-            if from.readable().await.is_err() {
-                return ends.abort();
-            }
-            buffer = Buffer::new(Class::Small);
-        }
-        let (result, returned) = from.read(buffer).await;
-        buffer = returned;
-        match result {
-            Ok(0) => return to.shutdown(Shutdown::Write),
-            Ok(count) => {
-                ends.rearm();
-                shard.give_way(count).await;
-            }
-            Err(_) => return ends.abort(),
-        }
-    }
 }

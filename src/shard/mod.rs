@@ -30,7 +30,7 @@ use self::stats::Stats;
 use self::turn::Turns;
 use crate::config::model::Driver;
 use crate::downstream::accept::Listeners;
-use crate::downstream::{Scratch, handover};
+use crate::downstream::{Scratch, client_hello, handover};
 use crate::http1::reply::DateCache;
 use crate::supervisor::event::{Event, EventSender};
 use crate::sys::buffer;
@@ -87,6 +87,8 @@ pub struct Shard {
     pub turns: Turns,
     /// Empty pipes for large bodies.
     pub pipes: RefCell<Vec<Pipe>>,
+    /// For hellos in several records.
+    pub hello_scratch: RefCell<client_hello::Scratch>,
     /// Allocations for active sessions.
     pub scratch: RefCell<Vec<Scratch>>,
     installed: RefCell<Option<Rc<Installed>>>,
@@ -189,6 +191,7 @@ impl Shard {
             listeners: Listeners::default(),
             turns: Turns::default(),
             pipes: RefCell::default(),
+            hello_scratch: RefCell::default(),
             scratch: RefCell::default(),
             installed: RefCell::default(),
             endpoints: RefCell::default(),
@@ -317,7 +320,8 @@ impl Shard {
     /// What is under way at the shard's end.
     fn cut(&self) -> Cut {
         let tunnels = self.stats.tunnels_open.value();
-        Cut { exchanges: self.stats.exchanges_open.value().saturating_sub(tunnels), tunnels }
+        let exchanges = self.stats.exchanges_open.value().saturating_sub(tunnels);
+        Cut { exchanges, tunnels: tunnels + self.stats.relays_open.value() }
     }
 
     fn dump(&self) -> ShardDump {

@@ -64,6 +64,12 @@ stats! {
     requests,
     /// Requests under way: from the head to the end of the response. Tunnels are among them.
     exchanges_open,
+    /// TLS handshakes completed.
+    tls_handshakes,
+    /// TLS handshakes that resumed a session, of these.
+    tls_resumed,
+    /// TLS handshakes that failed or were given up.
+    tls_refused,
     /// Answers that ringgate made itself, refusals among them.
     local_replies,
     /// Requests refused as malformed, ambiguous or beyond a limit: 400, 405, 414, 417, 431, 501, 505.
@@ -86,6 +92,8 @@ stats! {
     clients_gone,
     /// Responses that could not be completed.
     responses_cut,
+    /// Timer `handshake`: no ClientHello, or no whole handshake.
+    timeout_handshake,
     /// Timer `header`: 408.
     timeout_header,
     /// Timer `body_gap` of a gateway: 408.
@@ -108,4 +116,24 @@ stats! {
     tunnels_open,
     /// Bodies relayed by splice.
     spliced_bodies,
+    /// Connections relayed: TCP, TLS that passes through, and TLS that ends here and goes on as bytes.
+    relays,
+    /// Relays open.
+    relays_open,
+    /// Connections closed because no rule matched or no endpoint could be reached.
+    relays_refused,
+    /// Relays that ended because a side broke off.
+    relays_broken,
+    /// Times that a direction of a relay or tunnel was turned to splice.
+    spliced_relays,
+    /// Timer `idle_timeout` of `connection_pool.tcp`.
+    timeout_tcp_idle,
+    /// Timer `max_connection_duration`.
+    timeout_connection_duration,
+    /// TLS connections with a name that no server of the port has, or without one where none has `*`, or without a rule.
+    tls_unknown_names,
+    /// TLS connections whose ClientHello is malformed or too long.
+    tls_malformed_hellos,
+    /// Connections to TLS ports that do not begin as TLS.
+    tls_not_tls,
 }

@@ -85,7 +85,8 @@ fn in_nodes<'h>(host: &'h Topology, nodes: &[u32]) -> Result<Vec<&'h Core>, Stri
             let known: Vec<u32> = host.nodes.iter().map(|node| node.node).collect();
             return Err(match &known[..] {
                 [] => format!("no NUMA node {number}: this host shows none; use auto or a list of cores"),
-                _ => format!("no NUMA node {number}: this host has {}", format_list(&known)),
+                [only] => format!("no NUMA node {number}: this host has one node, {only}"),
+                _ => format!("no NUMA node {number}: this host has the nodes {}", format_list(&known)),
             });
         };
         let cores = physical(host).into_iter().filter(|core| core.numa_node == Some(*number));
@@ -198,7 +199,7 @@ impl Plan {
         match &self.cores {
             Cores::Auto | Cores::Numa(_) if leader != core.core => format!("sibling of {leader}"),
             Cores::Auto | Cores::Numa(_) => match &host.cgroup.quota {
-                Some(quota) => format!("beyond the quota of {:.1} cores", quota.time.cores()),
+                Some(quota) => format!("beyond the quota of {}", quota.time),
                 None => "not needed".into(),
             },
             Cores::Count(count) if leader != core.core => {
@@ -217,8 +218,8 @@ impl Plan {
         let shards = self.shards.len();
         (shards > quota.time.shards()).then(|| {
             format!(
-                "{shards} shards share a quota of {:.1} cores: all of them stand still once it is used up",
-                quota.time.cores()
+                "{shards} shards share a quota of {}: all of them stand still once it is used up",
+                quota.time
             )
         })
     }
@@ -311,7 +312,7 @@ mod tests {
         }
         assert!(error(Cores::List(vec![4]), &bounded).contains("outside the cgroup's cpuset"));
         assert!(error(Cores::List(vec![99]), &bounded).contains("not on this host"));
-        assert_eq!(error(Cores::Numa(vec![2]), &bounded), "no NUMA node 2: this host has 0-1");
+        assert_eq!(error(Cores::Numa(vec![2]), &bounded), "no NUMA node 2: this host has the nodes 0-1");
         let elsewhere = error(Cores::Numa(vec![0, 1]), &bounded);
         assert!(elsewhere.contains("4-7,12-15") && elsewhere.contains("0-3"), "{elsewhere}");
         let flat = host(|fixture| fixture.remove("sys/devices/system/node"));

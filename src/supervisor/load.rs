@@ -10,7 +10,7 @@ use std::thread;
 use super::event::{Event, EventSender};
 use crate::config::model::Process;
 use crate::config::{self, Diagnostic};
-use crate::table::{ListenerKey, RoutingTable, listener_keys};
+use crate::table::{ListenerKey, RoutingTable, ServerName, listener_keys};
 
 /// Where the configuration comes from.
 #[derive(Clone, Debug)]
@@ -39,15 +39,15 @@ pub struct ListenerSpec {
     pub key: ListenerKey,
     /// IP_FREEBIND.
     pub freebind: bool,
-    /// Gateway and position (from 0) of each server behind it.
-    pub servers: Vec<(Arc<str>, usize)>,
+    /// The servers behind it.
+    pub servers: Vec<ServerName>,
 }
 
 impl fmt::Display for ListenerSpec {
     /// Whose it is: `gateway edge, server 1`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Some((gateway, server)) = self.servers.first() else { return f.write_str("no server") };
-        write!(f, "gateway {gateway}, server {}", server + 1)?;
+        let Some(first) = self.servers.first() else { return f.write_str("no server") };
+        write!(f, "gateway {}, server {}", first.gateway, first.server + 1)?;
         match self.servers.len() {
             0 | 1 => Ok(()),
             more => write!(f, ", and {} more", more - 1),

@@ -27,7 +27,7 @@ use self::load::{ListenerSpec, Loaded, Source};
 use self::reload::Reload;
 use self::status::ReloadStatus;
 use crate::config::Diagnostic;
-use crate::config::model::{AcceptSteering, Cores, Driver, Process};
+use crate::config::model::{AcceptSteering, Cores, Driver, Process, Protocol};
 use crate::lines::{Flush, Lines};
 use crate::shard::load::Loads;
 use crate::shard::mailbox::{Cut, MailboxSender, ShardCommand, ShardEvent, mailbox};
@@ -69,6 +69,8 @@ pub struct Listening {
     pub gateway: Arc<str>,
     /// Position of the server in its gateway, from 1.
     pub server: usize,
+    /// What it speaks.
+    pub protocol: Protocol,
 }
 
 /// Why the process could not start.
@@ -285,10 +287,11 @@ impl Supervisor {
         let mut all = Vec::new();
         for spec in &self.specs {
             let Some(&address) = self.listening.get(&spec.key) else { continue };
-            all.extend(spec.servers.iter().map(|(gateway, server)| Listening {
+            all.extend(spec.servers.iter().map(|name| Listening {
                 address,
-                gateway: Arc::clone(gateway),
-                server: server + 1,
+                gateway: Arc::clone(&name.gateway),
+                server: name.server + 1,
+                protocol: name.protocol,
             }));
         }
         all

@@ -15,7 +15,7 @@ use crate::config::{Diagnostic, Severity};
 use crate::downstream::listener::{BoundListener, Steering, bind_group};
 use crate::shard::mailbox::{Prepared, ShardCommand};
 use crate::sys::process::descriptors;
-use crate::table::ListenerKey;
+use crate::table::{ListenerKey, ServerName};
 
 /// How long all shards together have to prepare, and then to commit.
 const PHASE_TIMEOUT: Duration = Duration::from_secs(5);
@@ -266,8 +266,8 @@ impl Supervisor {
     fn log_ports(&self, specs: &[ListenerSpec], opened: &HashMap<ListenerKey, SocketAddr>) {
         for spec in specs {
             let Some(address) = opened.get(&spec.key) else { continue };
-            for (gateway, server) in &spec.servers {
-                tracing::info!(%gateway, server = server + 1, "listening {address}");
+            for ServerName { gateway, server, protocol } in &spec.servers {
+                tracing::info!(%gateway, server = server + 1, %protocol, "listening {address}");
             }
         }
         for (key, address) in &self.listening {

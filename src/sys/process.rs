@@ -17,6 +17,17 @@ pub fn send_signal(pid: u32, signal: i32) -> io::Result<()> {
     if unsafe { libc::kill(pid, signal) } == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
+/// Kills the group of processes that `pid` leads. While its leader is not waited for, no other can have that number.
+///
+/// # Errors
+/// The system's: no such group, or not ours.
+pub fn kill_group(pid: u32) -> io::Result<()> {
+    // -1 and 0 mean other processes than a group's.
+    let group = i32::try_from(pid).ok().filter(|pid| *pid > 1).ok_or(io::ErrorKind::InvalidInput)?;
+    // SAFETY: a plain system call on two numbers.
+    if unsafe { libc::kill(-group, libc::SIGKILL) } == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
 /// Has the command's process killed when the thread that starts it ends, however that comes.
 pub fn end_with_parent(command: &mut Command) {
     // SAFETY: between fork and exec only a plain system call on numbers.
@@ -43,6 +54,14 @@ fn parse_start_ticks(stat: &str) -> Option<u64> {
     let mut fields = fields.split_ascii_whitespace();
     let state = fields.next()?;
     if matches!(state, "Z" | "X") { None } else { fields.nth(18)?.parse().ok() }
+}
+
+/// Whether a process is there and stopped, as by SIGSTOP or a debugger.
+#[must_use]
+pub fn is_stopped(pid: u32) -> bool {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    let state = stat.rsplit_once(')').map(|(_, fields)| fields.trim_start());
+    state.is_some_and(|state| state.starts_with(['T', 't']))
 }
 
 /// Raises the limit of descriptors (`ulimit -n`) as far as this process may, and returns it.

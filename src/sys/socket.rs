@@ -6,7 +6,7 @@
 use std::cell::{Cell, UnsafeCell};
 use std::future::Future;
 use std::io;
-use std::net::{self, Shutdown};
+use std::net::{self, IpAddr, Shutdown};
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, RawFd};
 use std::time::Duration;
 
@@ -97,6 +97,12 @@ impl Socket {
                 Ok(0) => return (Err(io::ErrorKind::WriteZero.into()), buffer),
                 Ok(sent) => buffer.consume(sent),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                // As in `read`.
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    if let Err(error) = self.writable().await {
+                        return (Err(error), buffer);
+                    }
+                }
                 Err(error) => return (Err(error), buffer),
             }
         }
@@ -111,6 +117,13 @@ impl Socket {
     /// Waits until a write would not wait.
     pub async fn writable(&self) -> io::Result<()> {
         self.stream().writable(false).await
+    }
+
+    /// The address that the peer connected to, IPv4 as such.
+    #[must_use]
+    pub fn local_ip(&self) -> Option<IpAddr> {
+        let address = SockRef::from(&self.borrowed()).local_addr().ok()?.as_socket()?;
+        Some(address.ip().to_canonical())
     }
 
     /// Ends one or both directions at once; errors mean that it was over already.
@@ -150,6 +163,13 @@ impl Socket {
             libc::recv(self.fd(), std::ptr::null_mut(), count, libc::MSG_TRUNC | libc::MSG_DONTWAIT)
         };
         usize::try_from(dropped).map_err(|_| io::Error::last_os_error())
+    }
+
+    /// Sends a few bytes where that does not mean to wait: all of them, some, or none.
+    pub fn send_now(&self, bytes: &[u8]) {
+        let flags = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
+        // SAFETY: `bytes` is valid for its length during the call; the descriptor is open while `self` lives.
+        unsafe { libc::send(self.fd(), bytes.as_ptr().cast(), bytes.len(), flags) };
     }
 
     /// Makes the descriptor non-blocking for a direction that is spliced from now on. Raw calls on a blocking one

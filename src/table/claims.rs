@@ -1,7 +1,7 @@
 //! Which hosts a listener serves, and by which virtual services: where the hosts of servers and services meet.
 //!
-//! A *claim* is a host pattern of a server. A host belongs to the gateway whose claim covers it most specifically,
-//! and only virtual services bound to that gateway route it. A virtual service adds its own pattern where a claim
+//! A *claim* is a host pattern of a server. A host belongs to the server whose claim covers it most specifically,
+//! and only virtual services that are bound to its gateway and have rules of the kind it goes by route it. A virtual service adds its own pattern where a claim
 //! covers that (`www.example.com` under the claim `*.example.com`), and takes part in every claim that its pattern
 //! covers (`*.example.com` in the claim `www.example.com`). Services that meet at a pattern merge in the order of
 //! the configuration.
@@ -9,11 +9,14 @@
 use hashbrown::HashMap;
 
 use super::host::stored_form;
+use super::listener::ServerAt;
+use super::server::ServerTable;
 use super::texts::Hasher;
-use crate::config::model::{Config, HostPattern, VirtualService};
+use crate::config::model::{Config, HostPattern, RuleKind, VirtualService};
 
 /// The host patterns of one listener.
 pub(super) struct Claims<'c> {
+    servers: &'c [ServerTable],
     pub(super) patterns: Vec<Pattern<'c>>,
     /// Pairs of pattern and virtual service, sorted, each once.
     pub(super) services: Vec<(u32, u32)>,
@@ -30,8 +33,8 @@ pub(super) struct Claims<'c> {
 pub(super) struct Pattern<'c> {
     pub(super) kind: PatternKind,
     pub(super) text: &'c str,
-    /// Index of the gateway that the pattern's hosts belong to.
-    pub(super) gateway: u32,
+    /// Index into the table's servers: the one that the pattern's hosts belong to.
+    pub(super) server: u32,
 }
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -42,10 +45,16 @@ pub(super) enum PatternKind {
 }
 
 impl<'c> Claims<'c> {
-    /// The patterns of the given servers (indexes of gateway and server) and of the virtual services (ascending
-    /// indexes) that are bound to their gateways.
-    pub(super) fn new(config: &'c Config, servers: &[(usize, usize)], services: &[u32]) -> Self {
+    /// The patterns of the given servers (indexes into the table's) and of the virtual services (ascending indexes)
+    /// that are bound to their gateways and have rules of the kind that the server goes by.
+    pub(super) fn new(
+        config: &'c Config,
+        table: &'c [ServerTable],
+        servers: &[ServerAt],
+        services: &[u32],
+    ) -> Self {
         let mut claims = Self {
+            servers: table,
             patterns: Vec::new(),
             services: Vec::with_capacity(services.len()),
             exact: HashMap::default(),
@@ -54,10 +63,10 @@ impl<'c> Claims<'c> {
             claim_count: 0,
             reversed: Vec::new(),
         };
-        for &(gateway, server) in servers {
-            let server = config.gateways.get(gateway).and_then(|gateway| gateway.servers.get(server));
+        for at in servers {
+            let server = config.gateways.get(at.gateway).and_then(|gateway| gateway.servers.get(at.server));
             for host in server.map(|server| server.hosts.as_slice()).unwrap_or_default() {
-                claims.add(host, gateway as u32);
+                claims.add(host, at.index);
             }
         }
         claims.claim_count = claims.patterns.len() as u32;
@@ -75,10 +84,11 @@ impl<'c> Claims<'c> {
 
     /// Lets a virtual service take part wherever its host meets a claim of one of its gateways.
     fn bind(&mut self, host: &'c HostPattern, index: u32, service: &VirtualService) {
-        if let Some(gateway) = self.owner(host)
-            && service.gateways.contains(&(gateway as usize))
+        if let Some(claim) = self.covering(host, self.claim_count)
+            && let Some(server) = self.server_of(claim)
+            && self.takes(server, service)
         {
-            let pattern = self.add(host, gateway);
+            let pattern = self.add(host, server);
             self.services.push((pattern, index));
         }
         if matches!(host, HostPattern::Exact(_)) {
@@ -93,38 +103,68 @@ impl<'c> Claims<'c> {
         };
         let first = self.reversed.partition_point(|(text, _)| *text < under);
         let claims = self.reversed.get(first..).unwrap_or_default();
+        let mut meeting = Vec::new();
         for (_, pattern) in claims.iter().take_while(|(text, _)| text.starts_with(&under)) {
-            let gateway = self.patterns.get(*pattern as usize).map(|pattern| pattern.gateway as usize);
-            if gateway.is_some_and(|gateway| service.gateways.contains(&gateway)) {
-                self.services.push((*pattern, index));
+            if self.server_of(*pattern).is_some_and(|server| self.takes(server, service)) {
+                meeting.push((*pattern, index));
             }
         }
+        self.services.append(&mut meeting);
     }
 
-    /// The gateway of the most specific claim that covers all hosts of a pattern.
-    fn owner(&self, host: &HostPattern) -> Option<u32> {
-        let claim = |at: Option<&u32>| at.copied().filter(|at| *at < self.claim_count);
+    /// Whether a virtual service takes part at a server.
+    fn takes(&self, server: u32, service: &VirtualService) -> bool {
+        self.servers.get(server as usize).is_some_and(|server| {
+            service.gateways.contains(&(server.gateway as usize)) && service.has_rules(server.kind)
+        })
+    }
+
+    /// The kind of rules that decide over the hosts of a pattern.
+    pub(super) fn kind_of(&self, pattern: &Pattern<'_>) -> RuleKind {
+        self.servers.get(pattern.server as usize).map_or(RuleKind::Http, |server| server.kind)
+    }
+
+    /// The same by the pattern's index.
+    pub(super) fn pattern_kind(&self, pattern: u32) -> Option<RuleKind> {
+        self.patterns.get(pattern as usize).map(|pattern| self.kind_of(pattern))
+    }
+
+    /// The virtual services that take part anywhere, ascending.
+    pub(super) fn all_services(&self) -> impl Iterator<Item = u32> + use<> {
+        let mut services: Vec<u32> = self.services.iter().map(|(_, service)| *service).collect();
+        services.sort_unstable();
+        services.dedup();
+        services.into_iter()
+    }
+
+    /// The server that a pattern belongs to.
+    pub(super) fn server_of(&self, pattern: u32) -> Option<u32> {
+        self.patterns.get(pattern as usize).map(|pattern| pattern.server)
+    }
+
+    /// The most specific of the first `count` patterns that covers all hosts of `host`.
+    pub(super) fn covering(&self, host: &HostPattern, count: u32) -> Option<u32> {
+        let among = |at: Option<&u32>| at.copied().filter(|at| *at < count);
         let covering = match host {
             HostPattern::Any => None,
             HostPattern::Exact(host) => {
                 let host = stored_form(host);
-                claim(self.exact.get(host)).or_else(|| {
+                among(self.exact.get(host)).or_else(|| {
                     let dots = host.char_indices().skip(1).filter(|(_, letter)| *letter == '.');
                     dots.filter_map(|(dot, _)| host.get(dot..))
-                        .find_map(|suffix| claim(self.suffixes.get(suffix)))
+                        .find_map(|suffix| among(self.suffixes.get(suffix)))
                 })
             }
             HostPattern::Suffix(suffix) => suffix
                 .match_indices('.')
                 .filter_map(|(dot, _)| suffix.get(dot..))
-                .find_map(|suffix| claim(self.suffixes.get(suffix))),
+                .find_map(|suffix| among(self.suffixes.get(suffix))),
         };
-        let at = covering.or(self.any)?;
-        self.patterns.get(at as usize).map(|pattern| pattern.gateway)
+        covering.or_else(|| among(self.any.as_ref()))
     }
 
-    /// The index of a pattern; the first to add it decides its gateway.
-    fn add(&mut self, host: &'c HostPattern, gateway: u32) -> u32 {
+    /// The index of a pattern; the first to add it decides its server.
+    pub(super) fn add(&mut self, host: &'c HostPattern, server: u32) -> u32 {
         let next = self.patterns.len() as u32;
         let (kind, text, at) = match host {
             HostPattern::Any => (PatternKind::Any, "", *self.any.get_or_insert(next)),
@@ -137,7 +177,7 @@ impl<'c> Claims<'c> {
             }
         };
         if at == next {
-            self.patterns.push(Pattern { kind, text, gateway });
+            self.patterns.push(Pattern { kind, text, server });
         }
         at
     }

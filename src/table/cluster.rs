@@ -27,6 +27,10 @@ pub struct ClusterTable {
     pub first_byte_timeout: Duration,
     /// Between two arrivals of response body bytes, or two advances of a request body upstream.
     pub body_gap_timeout: Duration,
+    /// A relayed connection without a byte in either direction.
+    pub tcp_idle_timeout: Duration,
+    /// A relayed connection in all.
+    pub connection_duration_max: Option<Duration>,
     /// Whose turn it is.
     pub rotor: RoundRobin,
 }
@@ -55,6 +59,8 @@ impl ClusterTable {
             idle_connections_max: cluster.idle_connections_max,
             first_byte_timeout: cluster.first_byte_timeout,
             body_gap_timeout: cluster.body_gap_timeout,
+            tcp_idle_timeout: cluster.tcp_idle_timeout,
+            connection_duration_max: cluster.connection_duration_max,
             rotor: RoundRobin::new(&weights, offset),
         }
     }
@@ -74,48 +80,78 @@ pub struct RouteTable {
     pub forward_path: ForwardPath,
 }
 
-/// Most routes have one destination: no allocation and no rotor for these.
+/// Weighted destinations. Most routes have one: no allocation and no rotor for these.
 #[derive(Clone, Debug)]
-enum Destinations {
+pub(super) enum Destinations {
     One(Destination),
     Several(Box<Split>),
 }
 
 #[derive(Clone, Debug)]
-struct Split {
+pub(super) struct Split {
     destinations: Arc<[Destination]>,
     rotor: RoundRobin,
 }
 
-impl RouteTable {
-    pub(super) fn new(route: &HttpRoute, offset: usize) -> Self {
-        let destinations = match route.route.as_slice() {
-            [] => Destinations::One(Destination { cluster: usize::MAX, weight: 0 }),
-            [only] => Destinations::One(*only),
+impl Destinations {
+    pub(super) fn new(route: &[Destination], offset: usize) -> Self {
+        match route {
+            [] => Self::One(Destination { cluster: usize::MAX, weight: 0 }),
+            [only] => Self::One(*only),
             several => {
                 let weights: Vec<u32> = several.iter().map(|destination| destination.weight).collect();
                 let rotor = RoundRobin::new(&weights, offset);
-                Destinations::Several(Box::new(Split { destinations: several.into(), rotor }))
+                Self::Several(Box::new(Split { destinations: several.into(), rotor }))
             }
-        };
-        Self { name: route.name.clone(), destinations, forward_path: route.forward_path }
+        }
     }
 
     pub(super) fn with_offset(&self, offset: usize) -> Self {
-        let mut route = self.clone();
-        if let Destinations::Several(split) = &mut route.destinations {
+        let mut destinations = self.clone();
+        if let Self::Several(split) = &mut destinations {
             split.rotor = split.rotor.with_offset(offset);
         }
-        route
+        destinations
+    }
+
+    pub(super) fn as_slice(&self) -> &[Destination] {
+        match self {
+            Self::One(destination) => slice::from_ref(destination),
+            Self::Several(split) => &split.destinations,
+        }
+    }
+
+    #[inline]
+    pub(super) fn pick_cluster(&self) -> usize {
+        match self {
+            Self::One(destination) => destination.cluster,
+            Self::Several(split) => split
+                .rotor
+                .pick(&Tried::new())
+                .and_then(|index| split.destinations.get(index))
+                .map_or(usize::MAX, |destination| destination.cluster),
+        }
+    }
+}
+
+impl RouteTable {
+    pub(super) fn new(route: &HttpRoute, offset: usize) -> Self {
+        Self {
+            name: route.name.clone(),
+            destinations: Destinations::new(&route.route, offset),
+            forward_path: route.forward_path,
+        }
+    }
+
+    pub(super) fn with_offset(&self, offset: usize) -> Self {
+        let destinations = self.destinations.with_offset(offset);
+        Self { name: self.name.clone(), destinations, forward_path: self.forward_path }
     }
 
     /// The route's weighted destinations, as written.
     #[must_use]
     pub fn destinations(&self) -> &[Destination] {
-        match &self.destinations {
-            Destinations::One(destination) => slice::from_ref(destination),
-            Destinations::Several(split) => &split.destinations,
-        }
+        self.destinations.as_slice()
     }
 
     /// The cluster whose turn it is, an index into [`super::RoutingTable::clusters`]; over a cycle of the weights'
@@ -126,14 +162,7 @@ impl RouteTable {
     #[inline]
     #[must_use]
     pub fn pick_cluster(&self) -> usize {
-        match &self.destinations {
-            Destinations::One(destination) => destination.cluster,
-            Destinations::Several(split) => split
-                .rotor
-                .pick(&Tried::new())
-                .and_then(|index| split.destinations.get(index))
-                .map_or(usize::MAX, |destination| destination.cluster),
-        }
+        self.destinations.pick_cluster()
     }
 }
 

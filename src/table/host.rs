@@ -1,4 +1,4 @@
-//! From a request's authority to the virtual host it names: exact, then the longest wildcard, then `*`.
+//! From a request's authority, or a connection's SNI, to the virtual host it names: exact, then the longest wildcard, then `*`.
 //!
 //! Refuses (as an unknown host) an authority that cannot be one: longer than 255 bytes, a port that is not digits, an
 //! unclosed `[`, a colon outside of brackets and port. Nothing here allocates.
@@ -7,6 +7,7 @@ use std::hash::BuildHasher;
 
 use hashbrown::HashTable;
 
+use super::layer4::L4Rules;
 use super::path::RuleSet;
 use super::texts::Hasher;
 use crate::message::Span;
@@ -40,6 +41,15 @@ impl Host {
             [b':', digits @ ..] if digits.iter().all(u8::is_ascii_digit) => {}
             _ => return None,
         }
+        Self::normal(host)
+    }
+
+    /// The host of an SNI name (RFC 6066 section 3), which has neither port nor brackets; `None` where it is too long.
+    pub(super) fn from_sni(name: &str) -> Option<Self> {
+        Self::normal(name.as_bytes())
+    }
+
+    fn normal(host: &[u8]) -> Option<Self> {
         let host = host.strip_suffix(b".").unwrap_or(host);
         let mut bytes = [0; HOST_BYTES_MAX];
         let slot = bytes.get_mut(..host.len())?;
@@ -62,10 +72,17 @@ pub(super) fn stored_form(host: &str) -> &str {
 /// What a host pattern leads to.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) struct VirtualHost {
-    /// Index into the table's gateways: the one whose server claims the host.
-    pub(super) gateway: u32,
+    /// Index into the table's servers: the one that claims the host.
+    pub(super) server: u32,
     /// Its rules; empty when no virtual service routes the host.
-    pub(super) rules: RuleSet,
+    pub(super) rules: HostRules,
+}
+
+/// The rules of a host: of the kind that its server goes by.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum HostRules {
+    Http(RuleSet),
+    L4(L4Rules),
 }
 
 /// The hosts of a listener.
@@ -109,6 +126,11 @@ impl HostIndex {
     /// Sets what `*` leads to.
     pub(super) fn set_any(&mut self, leads_to: VirtualHost) {
         self.any = Some(leads_to);
+    }
+
+    /// What `*` leads to.
+    pub(super) const fn any(&self) -> Option<VirtualHost> {
+        self.any
     }
 
     /// Number of host patterns.
@@ -191,7 +213,7 @@ mod tests {
     fn the_most_specific_pattern_wins() {
         let mut texts = Texts::default();
         let mut index = HostIndex::default();
-        let to = |gateway| VirtualHost { gateway, rules: RuleSet::EMPTY };
+        let to = |server| VirtualHost { server, rules: HostRules::Http(RuleSet::EMPTY) };
         let long = format!(".{}", "x".repeat(300));
         let spans = ["www.example.com", ".example.com", ".b.example.com", &long].map(|text| texts.add(text));
         index.add_exact(spans[0], to(1), texts.bytes());
@@ -199,9 +221,9 @@ mod tests {
         index.add_suffix(spans[2], to(3), texts.bytes());
         index.add_suffix(spans[3], to(4), texts.bytes());
         let find = |index: &HostIndex, host: &str| {
-            index.find(&Host::parse(host.as_bytes()).unwrap(), texts.bytes()).map(|found| found.gateway)
+            index.find(&Host::parse(host.as_bytes()).unwrap(), texts.bytes()).map(|found| found.server)
         };
-        for (host, gateway) in [
+        for (host, server) in [
             ("www.example.com", Some(1)),
             ("a.example.com", Some(2)),
             ("a.www.example.com", Some(2)),
@@ -214,7 +236,7 @@ mod tests {
             ("", None),
             (".", None),
         ] {
-            assert_eq!(find(&index, host), gateway, "{host}");
+            assert_eq!(find(&index, host), server, "{host}");
         }
         index.set_any(to(9));
         assert_eq!(find(&index, ""), Some(9));

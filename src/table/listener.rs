@@ -6,8 +6,9 @@ use std::sync::Arc;
 use hashbrown::HashMap;
 
 use super::host::HostIndex;
+use super::layer4::{Entry, L4Rules};
 use super::texts::Hasher;
-use crate::config::model::{Config, Server};
+use crate::config::model::{Config, Protocol, Server};
 
 /// A port the process listens on: one per distinct `bind` and `port` of the servers.
 ///
@@ -36,7 +37,10 @@ pub struct ListenerTable {
     pub freebind: bool,
     /// Gateway of the first server.
     pub(super) gateway: u32,
+    pub(super) entry: Entry,
     pub(super) hosts: HostIndex,
+    /// Of a TCP server.
+    pub(super) tcp: L4Rules,
 }
 
 impl ListenerTable {
@@ -47,15 +51,28 @@ impl ListenerTable {
     }
 }
 
+/// How people find a server.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct ServerName {
+    /// Name of its gateway.
+    pub gateway: Arc<str>,
+    /// Index into the gateway's servers.
+    pub server: usize,
+    /// What it speaks.
+    pub protocol: Protocol,
+}
+
 /// What the supervisor binds, in the order of [`super::RoutingTable::listeners`]: key, `freebind`, and the servers
-/// behind it as gateway name and index into the gateway's servers.
+/// behind it.
 ///
 /// A process has at most 65 536 listeners; servers beyond are left out.
 #[must_use]
-#[allow(clippy::type_complexity, reason = "read once, at the call; names for its parts would not say more")]
-pub fn listener_keys(config: &Config) -> Vec<(ListenerKey, bool, Vec<(Arc<str>, usize)>)> {
-    let named =
-        |(gateway, server): (usize, usize)| Some((Arc::clone(&config.gateways.get(gateway)?.name), server));
+pub fn listener_keys(config: &Config) -> Vec<(ListenerKey, bool, Vec<ServerName>)> {
+    let named = |at: ServerAt| {
+        let gateway = config.gateways.get(at.gateway)?;
+        let protocol = gateway.servers.get(at.server)?.protocol;
+        Some(ServerName { gateway: Arc::clone(&gateway.name), server: at.server, protocol })
+    };
     listener_servers(config)
         .into_iter()
         .map(|listener| {
@@ -65,11 +82,21 @@ pub fn listener_keys(config: &Config) -> Vec<(ListenerKey, bool, Vec<(Arc<str>, 
         .collect()
 }
 
-/// A listener and its servers as indexes of gateway and server.
+/// A server: its place in the configuration and in the table.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct ServerAt {
+    pub(super) gateway: usize,
+    /// Among the servers of its gateway.
+    pub(super) server: usize,
+    /// Among the servers of all gateways.
+    pub(super) index: u32,
+}
+
+/// A listener and its servers.
 pub(super) struct ListenerServers {
     pub(super) key: ListenerKey,
     pub(super) freebind: bool,
-    pub(super) servers: Vec<(usize, usize)>,
+    pub(super) servers: Vec<ServerAt>,
 }
 
 /// The listeners in the order in which the configuration first names them.
@@ -77,8 +104,9 @@ pub(super) fn listener_servers(config: &Config) -> Vec<ListenerServers> {
     let mut listeners: Vec<ListenerServers> = Vec::new();
     let mut known: HashMap<ListenerKey, usize, Hasher> = HashMap::default();
     let mut ordinals = 0..=u16::MAX;
+    let mut index = 0..;
     for (gateway_at, gateway) in config.gateways.iter().enumerate() {
-        for (server_at, server) in gateway.servers.iter().enumerate() {
+        for (server_at, (server, index)) in gateway.servers.iter().zip(&mut index).enumerate() {
             let Some(key) = key_of(server, &mut ordinals) else { continue };
             let at = *known.entry(key.clone()).or_insert(listeners.len());
             if at == listeners.len() && at <= usize::from(u16::MAX) {
@@ -86,7 +114,7 @@ pub(super) fn listener_servers(config: &Config) -> Vec<ListenerServers> {
             }
             if let Some(listener) = listeners.get_mut(at) {
                 listener.freebind |= server.freebind;
-                listener.servers.push((gateway_at, server_at));
+                listener.servers.push(ServerAt { gateway: gateway_at, server: server_at, index });
             }
         }
     }
@@ -121,7 +149,8 @@ mod tests {
         let keys: Vec<_> = listener_keys(&config)
             .into_iter()
             .map(|(key, freebind, servers)| {
-                let servers: Vec<_> = servers.iter().map(|(name, at)| format!("{name}{at}")).collect();
+                let servers: Vec<_> =
+                    servers.iter().map(|name| format!("{}{}", name.gateway, name.server)).collect();
                 (key.bind.is_some(), key.port, key.ordinal, freebind, servers.join(" "))
             })
             .collect();

@@ -10,6 +10,8 @@
 //!    patterns there are and which virtual services meet at each is worked out in `claims`.
 //! 2. The virtual host's rules are searched (`path`), and the first that matches in list order wins.
 //!
+//! Connections that are not HTTP are routed by `layer4`.
+//!
 //! There is no way back from step 2: when no rule of the most specific virtual host matches, a less specific one is
 //! not tried ([`Selection::NoRoute`]), as in Istio. The same answer is given for a host that a server claims and no
 //! virtual service routes; a host that no server claims is a [`Selection::UnknownHost`].
@@ -17,35 +19,42 @@
 //! Everything that does not change lies behind one `Arc` that the tables of all shards can share
 //! ([`RoutingTable::for_shard`]); a shard's own are the rotors and the regexes' scratch memory.
 
+mod build;
 mod claims;
 mod cluster;
 mod gateway;
 mod host;
+mod layer4;
+#[cfg(test)]
+mod layer4_tests;
 mod listener;
 #[cfg(test)]
 mod oracle;
 mod path;
 mod predicate;
+mod server;
+mod sni;
+mod subnets;
 #[cfg(test)]
 mod testing;
 mod texts;
 
 use std::sync::Arc;
 
-use hashbrown::HashMap;
 use regex::bytes::Regex;
 
-use self::claims::{Claims, PatternKind};
-use self::host::{Host, HostIndex, VirtualHost};
-use self::listener::{ListenerServers, listener_servers};
-use self::path::{PathIndex, PathIndexBuilder, RuleSet};
-use self::texts::{Hasher, Texts};
+use self::build::{Built, build};
+use self::host::{Host, HostRules, VirtualHost};
+use self::layer4::L4Index;
+use self::path::PathIndex;
 use crate::config::model::Config;
 use crate::message::Header;
 
 pub use self::cluster::{ClusterTable, EndpointTable, RouteTable};
 pub use self::gateway::GatewayTable;
-pub use self::listener::{ListenerId, ListenerKey, ListenerTable, listener_keys};
+pub use self::layer4::{Entry, L4RouteTable, L4Rules, Sni};
+pub use self::listener::{ListenerId, ListenerKey, ListenerTable, ServerName, listener_keys};
+pub use self::server::ServerTable;
 
 /// Where each request of a shard goes. `Send`, but not `Sync`: its rotors are cells.
 #[derive(Debug)]
@@ -55,6 +64,7 @@ pub struct RoutingTable {
     pub generation: u64,
     clusters: Vec<ClusterTable>,
     routes: Vec<RouteTable>,
+    l4_routes: Vec<L4RouteTable>,
     regexes: Vec<Regex>,
     shared: Arc<Shared>,
 }
@@ -63,9 +73,11 @@ pub struct RoutingTable {
 #[derive(Debug)]
 struct Shared {
     listeners: Vec<ListenerTable>,
+    servers: Vec<ServerTable>,
     gateways: Vec<GatewayTable>,
     fallback: GatewayTable,
     paths: PathIndex,
+    layer4: L4Index,
     texts: Vec<u8>,
 }
 
@@ -89,6 +101,8 @@ pub struct RouteFacts<'a> {
 pub struct HostMatch<'t> {
     /// The gateway that the host belongs to.
     pub gateway: &'t GatewayTable,
+    /// The server that claims the host.
+    pub server: &'t ServerTable,
     host: VirtualHost,
 }
 
@@ -118,34 +132,24 @@ impl RoutingTable {
     #[must_use]
     pub fn build(config: &Config, generation: u64, shard: usize) -> Self {
         let offset = rotor_offset(generation, shard);
-        let mut first_routes = Vec::with_capacity(config.virtual_services.len());
-        let mut routes = Vec::new();
-        for service in &config.virtual_services {
-            first_routes.push(routes.len() as u32);
-            routes.extend(service.http.iter().map(|route| RouteTable::new(route, offset)));
-        }
-        let mut builder = Builder {
-            config,
-            first_routes,
-            paths: PathIndexBuilder::default(),
-            texts: Texts::default(),
-            rule_sets: HashMap::default(),
-        };
-        let bound = services_by_gateway(config);
-        let listeners =
-            listener_servers(config).into_iter().map(|listener| builder.listener(listener, &bound)).collect();
-        let (paths, regexes) = builder.paths.finish();
+        let services = &config.virtual_services;
+        let routes = services.iter().flat_map(|service| &service.http);
+        let l4_routes = services.iter().flat_map(|service| service.tls.iter().chain(&service.tcp));
+        let Built { listeners, servers, paths, regexes, layer4, texts } = build(config);
         Self {
             generation,
             clusters: config.clusters.iter().map(|cluster| ClusterTable::new(cluster, offset)).collect(),
-            routes,
+            routes: routes.map(|route| RouteTable::new(route, offset)).collect(),
+            l4_routes: l4_routes.map(|route| L4RouteTable::new(route, offset)).collect(),
             regexes: regexes.iter().map(|regex| Regex::clone(regex)).collect(),
             shared: Arc::new(Shared {
                 listeners,
+                servers,
                 gateways: config.gateways.iter().map(GatewayTable::new).collect(),
                 fallback: GatewayTable::fallback(),
                 paths,
-                texts: builder.texts.into_bytes(),
+                layer4,
+                texts,
             }),
         }
     }
@@ -158,6 +162,7 @@ impl RoutingTable {
             generation: self.generation,
             clusters: self.clusters.iter().map(|cluster| cluster.with_offset(offset)).collect(),
             routes: self.routes.iter().map(|route| route.with_offset(offset)).collect(),
+            l4_routes: self.l4_routes.iter().map(|route| route.with_offset(offset)).collect(),
             regexes: self.regexes.clone(),
             shared: Arc::clone(&self.shared),
         }
@@ -184,7 +189,7 @@ impl RoutingTable {
     /// Number of rules in all virtual services.
     #[must_use]
     pub fn route_count(&self) -> usize {
-        self.routes.len()
+        self.routes.len() + self.l4_routes.len()
     }
 
     /// The virtual host that an authority leads to on a listener; `None` for an unknown host.
@@ -193,14 +198,16 @@ impl RoutingTable {
         let shared = &*self.shared;
         let hosts = &shared.listeners.get(usize::from(listener.0))?.hosts;
         let host = hosts.find(&Host::parse(authority)?, &shared.texts)?;
-        Some(HostMatch { gateway: shared.gateways.get(host.gateway as usize)?, host })
+        let server = shared.servers.get(host.server as usize)?;
+        Some(HostMatch { gateway: shared.gateways.get(server.gateway as usize)?, server, host })
     }
 
-    /// The first rule of a virtual host that matches.
+    /// The first rule of a virtual host that matches; none where connections are routed, not requests.
     #[must_use]
     pub fn route<'t>(&'t self, host: &HostMatch<'t>, request: &RouteFacts<'_>) -> Option<&'t RouteTable> {
         let shared = &*self.shared;
-        let route = shared.paths.find(host.host.rules, &shared.texts, request, &self.regexes)?;
+        let HostRules::Http(rules) = host.host.rules else { return None };
+        let route = shared.paths.find(rules, &shared.texts, request, &self.regexes)?;
         self.routes.get(route as usize)
     }
 
@@ -231,80 +238,4 @@ impl RoutingTable {
 
 fn rotor_offset(generation: u64, shard: usize) -> usize {
     (generation as usize).wrapping_add(shard)
-}
-
-/// For each gateway the virtual services bound to it, ascending.
-fn services_by_gateway(config: &Config) -> Vec<Vec<u32>> {
-    let mut bound = vec![Vec::new(); config.gateways.len()];
-    for (index, service) in config.virtual_services.iter().enumerate() {
-        for &gateway in &service.gateways {
-            if let Some(bound) = bound.get_mut(gateway) {
-                bound.push(index as u32);
-            }
-        }
-    }
-    bound
-}
-
-struct Builder<'c> {
-    config: &'c Config,
-    /// For each virtual service the index of its first route.
-    first_routes: Vec<u32>,
-    paths: PathIndexBuilder,
-    texts: Texts,
-    /// Rules compiled so far, by the virtual services they come from: hosts with the same services share them.
-    rule_sets: HashMap<Box<[u32]>, RuleSet, Hasher>,
-}
-
-impl Builder<'_> {
-    fn listener(&mut self, listener: ListenerServers, bound: &[Vec<u32>]) -> ListenerTable {
-        let mut gateways: Vec<usize> = listener.servers.iter().map(|&(gateway, _)| gateway).collect();
-        let gateway = gateways.first().copied().unwrap_or(0) as u32;
-        gateways.sort_unstable();
-        gateways.dedup();
-        let mut services: Vec<u32> =
-            gateways.iter().filter_map(|gateway| bound.get(*gateway)).flatten().copied().collect();
-        services.sort_unstable();
-        services.dedup();
-        let hosts = self.hosts(&Claims::new(self.config, &listener.servers, &services));
-        ListenerTable { key: listener.key, freebind: listener.freebind, gateway, hosts }
-    }
-
-    fn hosts(&mut self, claims: &Claims<'_>) -> HostIndex {
-        let exact = claims.patterns.iter().filter(|pattern| pattern.kind == PatternKind::Exact).count();
-        let mut hosts = HostIndex::with_capacity(exact, claims.patterns.len() - exact);
-        let mut rest = claims.services.as_slice();
-        let mut services: Vec<u32> = Vec::new();
-        for (at, pattern) in (0u32..).zip(&claims.patterns) {
-            let (here, behind) = rest.split_at(rest.partition_point(|(pattern, _)| *pattern <= at));
-            rest = behind;
-            services.clear();
-            services.extend(here.iter().map(|(_, service)| service));
-            let text = self.texts.add(pattern.text);
-            let rules = if services.is_empty() { RuleSet::EMPTY } else { self.rule_set(&services) };
-            let leads_to = VirtualHost { gateway: pattern.gateway, rules };
-            match pattern.kind {
-                PatternKind::Any => hosts.set_any(leads_to),
-                PatternKind::Exact => hosts.add_exact(text, leads_to, self.texts.bytes()),
-                PatternKind::Suffix => hosts.add_suffix(text, leads_to, self.texts.bytes()),
-            }
-        }
-        hosts
-    }
-
-    /// The rules of these virtual services one after another.
-    fn rule_set(&mut self, services: &[u32]) -> RuleSet {
-        if let Some(known) = self.rule_sets.get(services) {
-            return *known;
-        }
-        let Self { config, first_routes, paths, texts, .. } = self;
-        let rules = services.iter().flat_map(|&service| {
-            let first = first_routes.get(service as usize).copied().unwrap_or(0);
-            let http = config.virtual_services.get(service as usize).map(|service| service.http.as_slice());
-            (first..).zip(http.unwrap_or_default())
-        });
-        let set = paths.add_set(rules, texts);
-        self.rule_sets.insert(services.into(), set);
-        set
-    }
 }

@@ -12,7 +12,7 @@ use proptest::sample::select;
 use super::testing::{Request, block, gateway, rule, server, service};
 use super::{ListenerId, RoutingTable, Selection};
 use crate::config::model::{
-    Cluster, Config, Endpoint, HostPattern, HttpMatch, HttpRoute, Origin, StringMatch,
+    Cluster, Config, Endpoint, HostPattern, HttpMatch, HttpRoute, Origin, StringMatch, VirtualService,
 };
 use crate::upstream::balance::Tried;
 
@@ -171,6 +171,8 @@ fn tables_of_shards_are_apart_in_rotors_only() {
         idle_connections_max: 8,
         first_byte_timeout: Duration::from_secs(60),
         body_gap_timeout: Duration::from_secs(30),
+        tcp_idle_timeout: Duration::from_secs(30),
+        connection_duration_max: None,
         origin: Origin::default(),
     };
     let config = Config {
@@ -196,9 +198,9 @@ fn tables_of_shards_are_apart_in_rotors_only() {
 }
 
 /// A host pattern as text and whether it is a wildcard: `*.a` is (`.a`, true), `*` is (``, true).
-type Plain = (String, bool);
+pub(super) type Plain = (String, bool);
 
-fn plain(host: &HostPattern) -> Plain {
+pub(super) fn plain(host: &HostPattern) -> Plain {
     match host {
         HostPattern::Any => (String::new(), true),
         HostPattern::Exact(host) => (host.trim_matches(['[', ']']).to_owned(), false),
@@ -206,7 +208,7 @@ fn plain(host: &HostPattern) -> Plain {
     }
 }
 
-fn covers(wide: &Plain, narrow: &Plain) -> bool {
+pub(super) fn covers(wide: &Plain, narrow: &Plain) -> bool {
     wide == narrow
         || (wide.1
             && narrow.0.ends_with(&wide.0)
@@ -214,7 +216,7 @@ fn covers(wide: &Plain, narrow: &Plain) -> bool {
 }
 
 /// The most specific of the patterns that cover a host or pattern.
-fn most_specific<'p, T>(patterns: &'p [(Plain, T)], narrow: &Plain) -> Option<&'p (Plain, T)> {
+pub(super) fn most_specific<'p, T>(patterns: &'p [(Plain, T)], narrow: &Plain) -> Option<&'p (Plain, T)> {
     let mut best: Option<&(Plain, T)> = None;
     for pattern in patterns.iter().filter(|(wide, _)| covers(wide, narrow)) {
         if best.is_none_or(|best| covers(&best.0, &pattern.0) && best.0 != pattern.0) {
@@ -242,7 +244,10 @@ fn walk(config: &Config, port: u16, request: &Request) -> String {
     }
     let mut meetings: Vec<(Plain, Vec<usize>)> =
         claims.iter().map(|(claim, _)| (claim.clone(), vec![])).collect();
-    for (index, service) in config.virtual_services.iter().enumerate() {
+    let with_rules = |service: &&VirtualService| !service.http.is_empty();
+    for (index, service) in
+        config.virtual_services.iter().enumerate().filter(|(_, service)| with_rules(service))
+    {
         for (claim, wanted) in
             service.hosts.iter().flat_map(|host| claims.iter().map(move |claim| (claim, host)))
         {

@@ -78,6 +78,7 @@ pub(super) fn server(port: u16, hosts: &[&str]) -> Server {
         bind: None,
         freebind: false,
         protocol: Protocol::Http,
+        tls: None,
         hosts: hosts.iter().map(|host| pattern(host)).collect(),
         origin: Origin::default(),
     }
@@ -106,6 +107,8 @@ pub(super) fn service(
         hosts: hosts.iter().map(|host| pattern(host)).collect(),
         gateways: gateways.to_vec(),
         http,
+        tls: Vec::new(),
+        tcp: Vec::new(),
         origin: Origin::default(),
     }
 }

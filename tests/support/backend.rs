@@ -14,6 +14,7 @@ use std::time::Duration;
 use socket2::SockRef;
 
 use super::DEADLINE;
+use super::client::Sender;
 use super::kernel;
 use super::sync::Watched;
 use super::wire::{Failure, Framing, Reader, Request};
@@ -270,6 +271,11 @@ impl Conn {
     /// Sends bytes; panics when the gateway does not take them.
     pub(crate) fn send(&mut self, bytes: impl AsRef<[u8]>) {
         self.try_send(bytes.as_ref()).unwrap_or_else(|kind| panic!("send: {kind}"));
+    }
+
+    /// A second handle that only sends, for another thread.
+    pub(crate) fn sender(&self) -> Sender {
+        Sender(self.stream.try_clone().unwrap())
     }
 
     /// Sends bytes to a connection that the gateway does not read from, and waits until they lie there.

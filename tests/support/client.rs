@@ -58,6 +58,11 @@ impl Client {
         self.stream.write_all(bytes).map_err(|error| error.kind())
     }
 
+    /// A second handle that only sends, for another thread.
+    pub(crate) fn sender(&self) -> Sender {
+        Sender(self.stream.try_clone().unwrap())
+    }
+
     /// Sends each piece with its own system call, a moment apart.
     ///
     /// The moment makes it likely that the gateway meets the pieces one by one; no result may depend on it.
@@ -200,5 +205,16 @@ impl Client {
     /// Resets the connection.
     pub(crate) fn reset(self) {
         SockRef::from(&self.stream).set_linger(Some(Duration::ZERO)).unwrap();
+    }
+}
+
+/// The sending side of a connection.
+#[derive(Debug)]
+pub(crate) struct Sender(pub(crate) TcpStream);
+
+impl Sender {
+    /// Sends bytes; panics when the gateway does not take them.
+    pub(crate) fn send(&mut self, bytes: impl AsRef<[u8]>) {
+        self.0.write_all(bytes.as_ref()).unwrap_or_else(|error| panic!("send: {error}"));
     }
 }

@@ -7,11 +7,13 @@ pub(crate) mod backend;
 pub(crate) mod client;
 pub(crate) mod config;
 pub(crate) mod gateway;
+pub(crate) mod help_text;
 mod kernel;
 pub(crate) mod rng;
 mod selftest;
 pub(crate) mod sync;
 pub(crate) mod tempdir;
+pub(crate) mod tls;
 pub(crate) mod wire;
 
 use std::time::Duration;

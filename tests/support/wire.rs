@@ -52,6 +52,8 @@ pub(crate) enum Failure {
     Reset,
     /// Nothing came until the deadline.
     Timeout,
+    /// TLS bytes ended without a close_notify.
+    Truncated,
 }
 
 /// The parts of a message's content.
@@ -63,9 +65,21 @@ pub(crate) struct Content {
     pub(crate) trailers: Fields,
 }
 
+/// What a [`Reader`] reads from.
+pub(crate) trait Source: Read + Send {
+    /// Bounds each read.
+    fn set_timeout(&self, timeout: Duration);
+}
+
+impl Source for TcpStream {
+    fn set_timeout(&self, timeout: Duration) {
+        self.set_read_timeout(Some(timeout)).unwrap();
+    }
+}
+
 /// A reading side of a connection with the bytes that were read ahead.
 pub(crate) struct Reader {
-    stream: TcpStream,
+    stream: Box<dyn Source>,
     buffer: Vec<u8>,
     received: u64,
     deadline: Instant,
@@ -78,8 +92,13 @@ impl fmt::Debug for Reader {
 }
 
 impl Reader {
-    pub(crate) fn new(stream: TcpStream) -> Self {
-        Self { stream, buffer: Vec::new(), received: 0, deadline: Instant::now() + DEADLINE }
+    pub(crate) fn new(stream: impl Source + 'static) -> Self {
+        Self {
+            stream: Box::new(stream),
+            buffer: Vec::new(),
+            received: 0,
+            deadline: Instant::now() + DEADLINE,
+        }
     }
 
     /// Starts a new deadline; each public reading step of the client and the backend does.
@@ -101,7 +120,7 @@ impl Reader {
                 return Err(Failure::Timeout);
             }
             // A zero timeout would mean "none".
-            self.stream.set_read_timeout(Some(left.max(Duration::from_millis(1)))).unwrap();
+            self.stream.set_timeout(left.max(Duration::from_millis(1)));
             match self.stream.read(&mut chunk) {
                 Ok(0) => return Ok(false),
                 Ok(count) => {
@@ -115,6 +134,9 @@ impl Reader {
                     ErrorKind::BrokenPipe | ErrorKind::ConnectionAborted | ErrorKind::ConnectionReset => {
                         return Err(Failure::Reset);
                     }
+                    // Only of TLS: the end came without a close_notify.
+                    ErrorKind::UnexpectedEof => return Err(Failure::Truncated),
+                    ErrorKind::InvalidData => return Err(Failure::Malformed(error.to_string())),
                     _ => panic!("read: {error}"),
                 },
             }

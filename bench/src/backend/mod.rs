@@ -3,14 +3,14 @@
 //! One thread per core with a reuseport listener each; `serve` answers a connection's requests, `request` finds
 //! them in its bytes, `answer` renders what they get.
 
-use std::io::{self, Write};
+use std::io;
 use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::mpsc::{self, Sender};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use clap::{Args, ValueEnum};
 use monoio::io::Canceller;
@@ -18,6 +18,7 @@ use monoio::net::TcpListener;
 use ringgate::config::model::{Driver, RING_ENTRIES_DEFAULT};
 use ringgate::sys::ring::{self, Rung};
 use ringgate::sys::socket::Socket;
+use ringgate::{errln, outln};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use socket2::{Domain, Protocol, Type};
@@ -36,6 +37,9 @@ const BACKLOG: i32 = 4096;
 
 /// How long accepting rests when descriptors or memory are used up.
 const PAUSE: Duration = Duration::from_millis(20);
+
+/// How long a port may be in use at the start.
+const BIND_TIMEOUT: Duration = Duration::from_secs(2);
 
 const EXAMPLES: &str = "\
 Paths:
@@ -77,7 +81,7 @@ pub(crate) struct BackendArgs {
     #[arg(long, value_name = "TIME", default_value = "0ms", value_parser = units::duration)]
     pub(crate) latency: Duration,
     /// Share of answers that fail, 0 to 1, at random
-    #[arg(long, value_name = "SHARE", default_value_t = 0.0, value_parser = share)]
+    #[arg(long, value_name = "SHARE", default_value_t = 0.0, value_parser = units::share)]
     pub(crate) failure_rate: f64,
     /// How they fail
     #[arg(long, value_enum, default_value = "status")]
@@ -96,11 +100,6 @@ pub(crate) struct BackendArgs {
     pub(crate) cores: Option<CoreList>,
 }
 
-fn share(text: &str) -> Result<f64, String> {
-    let form = || format!("`{text}` is not a share between 0 and 1, such as 0.01");
-    text.parse().ok().filter(|share| (0.0..=1.0).contains(share)).ok_or_else(form)
-}
-
 /// Runs the command until a signal ends it.
 pub(crate) fn run(args: &BackendArgs) -> ExitCode {
     match start(args) {
@@ -109,7 +108,7 @@ pub(crate) fn run(args: &BackendArgs) -> ExitCode {
             ExitCode::SUCCESS
         }
         Err(error) => {
-            eprintln!("error: {error}");
+            errln!("error: {error}");
             ExitCode::FAILURE
         }
     }
@@ -118,7 +117,7 @@ pub(crate) fn run(args: &BackendArgs) -> ExitCode {
 fn start(args: &BackendArgs) -> Result<Signals, String> {
     // Before anything listens, so that an early signal is not lost.
     let signals = Signals::new([SIGINT, SIGTERM]).map_err(|error| format!("no signal handlers: {error}"))?;
-    let (address, sockets) = bind(args.listen, args.threads)
+    let (address, sockets) = bind_soon(args.listen, args.threads)
         .map_err(|error| format!("can not listen on {}: {error}", args.listen))?;
     let behaviour = Arc::new(Behaviour::new(args));
     let (ready, started) = mpsc::channel();
@@ -138,11 +137,22 @@ fn start(args: &BackendArgs) -> Result<Signals, String> {
         rungs.push(started.recv().map_err(|_| "a thread ended by itself")??);
     }
     let driver = rungs.first().map_or("", |rung: &Rung| rung.name());
-    let mut out = io::stdout().lock();
-    writeln!(out, "listening {address}\nready threads={} driver={driver}", args.threads)
-        .and_then(|()| out.flush())
-        .map_err(|error| format!("standard output: {error}"))?;
+    outln!("listening {address}\nready threads={} driver={driver}", args.threads);
     Ok(signals)
+}
+
+/// A backend that has just ended on this port may still have it: the kernel takes its ring down, and the listener with
+/// it, after the process is gone.
+fn bind_soon(address: SocketAddr, threads: u16) -> io::Result<(SocketAddr, Vec<socket2::Socket>)> {
+    let end = Instant::now() + BIND_TIMEOUT;
+    loop {
+        match bind(address, threads) {
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse && Instant::now() < end => {
+                thread::sleep(PAUSE);
+            }
+            bound => return bound,
+        }
+    }
 }
 
 /// One socket per thread. All are bound before any listens: the kernel spreads connections over those that listen.

@@ -4,7 +4,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use rustix::thread::{CpuSet, sched_setaffinity};
+use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 use serde::{Serialize, Serializer};
 
 use crate::cores::{self, CoreList};
@@ -47,12 +47,17 @@ impl CoreSet {
         (Self::new(first.to_vec()), Self::new(rest.to_vec()))
     }
 
-    /// Binds the calling thread, and what it starts from now on, to these cores.
-    pub(crate) fn pin_this_thread(&self) -> Result<(), String> {
+    /// Binds the calling thread, and what it starts, to these cores while `work` goes on.
+    pub(crate) fn pinned<T>(&self, work: impl FnOnce() -> T) -> Result<T, String> {
         let mut set = CpuSet::new();
         // The kernel's own limit is far above; a core beyond it is not in any list of available ones.
         self.0.iter().filter(|&&core| core < CpuSet::MAX_CPU).for_each(|&core| set.set(core));
-        sched_setaffinity(None, &set).map_err(|error| format!("cores {self} can not be used: {error}"))
+        let failed = |error| format!("cores {self} can not be used: {error}");
+        let before = sched_getaffinity(None).map_err(failed)?;
+        sched_setaffinity(None, &set).map_err(failed)?;
+        let done = work();
+        sched_setaffinity(None, &before).map_err(failed)?;
+        Ok(done)
     }
 }
 

@@ -11,12 +11,16 @@ use super::result::{Metric, Samples};
 use super::scenario::LoadWork;
 use super::usage::Times;
 use super::verify::{Question, ask};
+use crate::report::LoadReport;
 
 /// Below this share of its cores the proxy was not the bottleneck, and requests/s say nothing about it.
 const BUSY_MIN: f64 = 85.0;
 
 /// Above this share of the time, others on the proxy's cores decide over latency and rate (not over CPU time).
 const WAITED_MAX: f64 = 10.0;
+
+/// Share of requests above which a round is invalid.
+const ERRORS_MAX: f64 = 0.001;
 
 /// What is asked for where a proxy takes any host.
 pub(crate) const ANY_HOST: &str = "bench.example.test";
@@ -154,13 +158,26 @@ pub(crate) fn round(
     let times = proxy.times().since(before);
     proxy.check_alive()?;
     let run = run?;
+    remember(samples, &proxy, run.command.clone());
+    if let Some(reason) = too_many_errors(&run.report) {
+        samples.leave_out_round(reason);
+        return Ok(());
+    }
     record(samples, &run, work, times);
     samples.add(Metric::Memory, mib(proxy.resident_bytes()));
     if work.hosts > 0 {
         samples.add(Metric::Start, proxy.started_in.as_secs_f64() * 1e3);
     }
-    remember(samples, &proxy, run.command);
     Ok(())
+}
+
+/// Failed requests are cheap and fast, or slow: with more than a few, the figures are not those of the others.
+fn too_many_errors(report: &LoadReport) -> Option<String> {
+    let failed: u64 = report.errors.values().sum();
+    let share = failed as f64 / (failed + report.requests).max(1) as f64;
+    let kinds: Vec<_> = report.errors.iter().map(|(kind, count)| format!("{count} {kind}")).collect();
+    (share > ERRORS_MAX)
+        .then(|| format!("{:.2} % of its requests failed: {}", share * 100.0, kinds.join(", ")))
 }
 
 /// What a proxy is started with for `work`.
@@ -226,4 +243,21 @@ pub(crate) fn record_latency(samples: &mut Samples, run: &Run) {
 /// Bytes in MiB.
 pub(crate) fn mib(bytes: u64) -> f64 {
     bytes as f64 / f64::from(1 << 20)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_round_with_failures_is_none() {
+        let report = |status| LoadReport {
+            requests: 10_000,
+            errors: [("status".to_owned(), status)].into(),
+            ..LoadReport::default()
+        };
+        assert_eq!(too_many_errors(&report(10)), None);
+        let reason = too_many_errors(&report(20));
+        assert_eq!(reason.as_deref(), Some("0.20 % of its requests failed: 20 status"));
+    }
 }

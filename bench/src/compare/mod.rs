@@ -27,12 +27,13 @@ use std::process::{Command, ExitCode};
 use std::time::Duration;
 
 use clap::{Args, ValueEnum as _};
+use ringgate::{errln, out, outln};
 
 use cores::{CoreSet, Layout};
 use generator::{Generator, GeneratorKind, Load};
 use measure::Bench;
 use peers::{Installed, Missing, PeerKind};
-use process::{Process, check_interrupted};
+use process::Process;
 use progress::Progress;
 use result::{CaseResult, Comparison, Samples, conclude};
 use scenario::{Case, LoadWork, Options, Scenario, Work};
@@ -46,20 +47,34 @@ const EXAMPLES: &str = "\
 Examples:
   ringgate-bench compare
   ringgate-bench compare h1-keepalive h1-close --rounds 5 --html report.html
-  ringgate-bench compare latency-at-rate --rate 2000 --without envoy --json report.json
+  ringgate-bench compare latency-at-rate --rate 2000 --json report.json
+  ringgate-bench compare --without envoy --nginx /opt/nginx/sbin/nginx
   ringgate-bench compare --list
 
-Peers are looked for in PATH, /usr/sbin and /usr/local/sbin, ringgate beside this program first; those that are not
+Peers are looked for in PATH, /usr/sbin and /usr/local/sbin, ringgate beside this program first; those that are not \
 found are named in the results. Proxies run on cores of their own; on a host with work of its own, figures mean little.
 
+A round in which more than 0.1 % of the requests failed is left out and named, except in reload-under-load, which \
+counts them.
+
 Exit codes:
-  0  every peer that was found was measured
-  1  one was not: it failed, differed from the others or its runs were invalid; the rest is reported
-  2  the command line is wrong";
+  0    every peer that was found was measured
+  1    one was not: it failed, differed from the others, its runs were invalid,
+       or it was named by path and can not be used; the rest is reported
+  2    the command line is wrong
+  130  interrupted; what was finished is reported, and marked so
+
+Figures:
+";
+
+/// What follows the options in the help.
+fn after_help() -> String {
+    format!("{EXAMPLES}{}", table::LEGEND)
+}
 
 /// Arguments of `ringgate-bench compare`.
 #[derive(Args, Clone, Debug)]
-#[command(after_help = EXAMPLES)]
+#[command(after_help = after_help())]
 pub(crate) struct CompareArgs {
     /// What to compare (--list explains them); everything unless told
     #[arg(value_name = "SCENARIO", hide_possible_values = true)]
@@ -132,7 +147,7 @@ impl CompareArgs {
         let mut found = (Vec::new(), Vec::new());
         for peer in PeerKind::ALL {
             if self.without.contains(&peer) {
-                found.1.push(Missing { peer, reason: "left out by --without".into() });
+                found.1.push(Missing { peer, reason: "left out by --without".into(), named: false });
                 continue;
             }
             match peers::discover(peer, self.given(peer)) {
@@ -159,15 +174,23 @@ impl CompareArgs {
 pub(crate) fn run(args: &CompareArgs) -> ExitCode {
     if args.list {
         for scenario in Scenario::value_variants() {
-            println!("{:<18} {}", scenario.name(), scenario.about());
+            outln!("{:<18} {}", scenario.name(), scenario.about());
         }
         return ExitCode::SUCCESS;
     }
+    if args.json.is_some() && args.json == args.html {
+        errln!("error: --json and --html name the same file: give each its own");
+        return ExitCode::from(2);
+    }
     match compare(args) {
+        _ if process::is_interrupted() => {
+            errln!("interrupted: nothing is left running");
+            ExitCode::from(process::INTERRUPTED_CODE)
+        }
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
         Err(error) => {
-            eprintln!("error: {error}");
+            errln!("error: {error}");
             ExitCode::FAILURE
         }
     }
@@ -191,17 +214,23 @@ fn compare(args: &CompareArgs) -> Result<bool, String> {
         if args.scenarios.is_empty() { Scenario::value_variants() } else { &args.scenarios };
     let cases: Vec<Case> = scenarios.iter().flat_map(|scenario| scenario.cases(&options)).collect();
     let progress = Progress::new(cases.len() * installed.len() * usize::from(args.rounds));
-    let mut comparison = Comparison { format: FORMAT, receipt, missing, cases: Vec::new() };
+    let mut comparison =
+        Comparison { format: FORMAT, receipt, interrupted: false, missing, cases: Vec::new() };
     let runner = Runner { args, installed: &installed, backends, progress: &progress };
     for case in &cases {
         let result = runner.case(case, &comparison.receipt.generator)?;
         comparison.cases.push(result);
+        comparison.interrupted = process::is_interrupted();
         // What was measured so far stays, whatever happens next.
         write(args, &comparison)?;
+        if comparison.interrupted {
+            break;
+        }
     }
     progress.end();
-    print!("{}", table::text(&comparison));
-    Ok(comparison.cases.iter().all(|case| case.peers.iter().all(|peer| peer.failure.is_none())))
+    out!("{}", table::text(&comparison));
+    let all = comparison.cases.iter().all(|case| case.peers.iter().all(|peer| peer.failure.is_none()));
+    Ok(all && comparison.missing.iter().all(|missing| !missing.named))
 }
 
 fn receipt(
@@ -277,30 +306,26 @@ impl Runner<'_> {
             warmup_seconds: self.args.warmup,
         };
         let mut samples: Vec<_> = self.installed.iter().map(|one| (one.peer, Samples::default())).collect();
-        for round in 0..usize::from(self.args.rounds) {
+        for step in 0..usize::from(self.args.rounds) * samples.len() {
+            let (round, turn) = (step / samples.len(), step % samples.len());
             // Nobody always comes first, when the host may be cooler, or last.
-            for turn in 0..samples.len() {
-                let index = (turn + round) % samples.len();
-                self.round(&bench, case, round, index, &mut samples[index].1)?;
+            let index = (turn + round) % samples.len();
+            self.round(&bench, case, round, index, &mut samples[index].1);
+            if process::is_interrupted() {
+                break;
             }
         }
-        result.peers = conclude(samples);
+        samples.iter_mut().for_each(|(_, samples)| samples.end());
+        result.peers = conclude(samples, !work.layout.is_shared());
         Ok(result)
     }
 
-    fn round(
-        &self,
-        bench: &Bench,
-        case: &Case,
-        round: usize,
-        index: usize,
-        samples: &mut Samples,
-    ) -> Result<(), String> {
+    fn round(&self, bench: &Bench, case: &Case, round: usize, index: usize, samples: &mut Samples) {
         let installed = &self.installed[index];
         self.progress.step(&format!("{} round {} {}", case.name, round + 1, installed.peer));
         // A peer that failed once would fail again, and take as long.
         if samples.failure.is_some() || samples.left_out.is_some() {
-            return Ok(());
+            return;
         }
         let done = match &case.work {
             Work::Load(work) => measure::round(bench, installed, work, samples),
@@ -308,11 +333,11 @@ impl Runner<'_> {
             Work::Reload(work) => reload::round(bench, installed, work, samples),
             Work::Skipped(_) => Ok(()),
         };
-        check_interrupted()?;
-        if let Err(error) = done {
+        if let Err(error) = done
+            && !process::is_interrupted()
+        {
             samples.failure = Some(error);
         }
-        Ok(())
     }
 }
 

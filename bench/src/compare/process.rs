@@ -2,15 +2,18 @@
 
 use std::fs::{self, File};
 use std::io;
+use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::Arc;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use rustix::process::{Pid, Resource, Signal, getrlimit, kill_process, setrlimit};
+use ringgate::sys::process::end_with_parent;
+use rustix::process::{Pid, Resource, Signal, getrlimit, kill_process, kill_process_group, setrlimit};
 use signal_hook::consts::{SIGINT, SIGTERM};
 
 use super::cores::CoreSet;
@@ -22,6 +25,12 @@ pub(crate) const LOOK: Duration = Duration::from_millis(10);
 /// What a process may take to end after SIGTERM; proxies that drain have nothing left to wait for by then.
 const END_TIMEOUT: Duration = Duration::from_secs(2);
 
+/// Exit code of "ended by a signal", as a shell has it for SIGINT.
+pub(crate) const INTERRUPTED_CODE: u8 = 130;
+
+/// Waits for the end of its standard input, which comes with this process's own, and kills a group of processes.
+const GUARD: &str = "read -r _; kill -s KILL -- \"-$1\"";
+
 /// Set by SIGINT and SIGTERM.
 static INTERRUPTED: OnceLock<Arc<AtomicBool>> = OnceLock::new();
 
@@ -30,17 +39,21 @@ pub(crate) fn watch_interrupts() -> Result<(), String> {
     let flag = INTERRUPTED.get_or_init(Arc::default);
     for signal in [SIGINT, SIGTERM] {
         // The second one ends this process at once.
-        signal_hook::flag::register_conditional_shutdown(signal, 1, Arc::clone(flag))
+        signal_hook::flag::register_conditional_shutdown(signal, INTERRUPTED_CODE.into(), Arc::clone(flag))
             .and_then(|_| signal_hook::flag::register(signal, Arc::clone(flag)))
             .map_err(|error| format!("no signal handlers: {error}"))?;
     }
     Ok(())
 }
 
+/// Whether an interrupt has come.
+pub(crate) fn is_interrupted() -> bool {
+    INTERRUPTED.get().is_some_and(|flag| flag.load(Ordering::Relaxed))
+}
+
 /// Fails once an interrupt has come.
 pub(crate) fn check_interrupted() -> Result<(), String> {
-    let interrupted = INTERRUPTED.get().is_some_and(|flag| flag.load(Ordering::Relaxed));
-    if interrupted { Err("interrupted".into()) } else { Ok(()) }
+    if is_interrupted() { Err("interrupted".into()) } else { Ok(()) }
 }
 
 /// Sleeps, unless interrupted.
@@ -69,10 +82,27 @@ pub(crate) fn descriptors_max() -> u64 {
     getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX)
 }
 
-/// A child process. Dropping it ends it and everything it started.
+/// What a short command printed; one that takes longer than `timeout` is killed with what it started.
+pub(crate) fn output(command: &mut Command, timeout: Duration) -> Result<Output, String> {
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
+    let child = command.spawn().map_err(|error| format!("does not start: {error}"))?;
+    let group = pid(child.id());
+    let (sender, ended) = mpsc::channel();
+    thread::spawn(move || drop(sender.send(child.wait_with_output())));
+    match ended.recv_timeout(timeout) {
+        Ok(output) => output.map_err(|error| error.to_string()),
+        Err(_) => {
+            let _ = group.map(|group| kill_process_group(group, Signal::KILL));
+            Err(format!("`{}` did not end within {} s", command_line(command), timeout.as_secs()))
+        }
+    }
+}
+
+/// A child process. Dropping it ends it and everything it started; so does the end of this one, however that comes.
 #[derive(Debug)]
 pub(crate) struct Process {
     child: Child,
+    guard: Option<Child>,
     name: String,
     stdout: PathBuf,
     stderr: PathBuf,
@@ -90,16 +120,13 @@ impl Process {
         let (stdout, stderr) = (folder.join(format!("{name}.out")), folder.join(format!("{name}.err")));
         let files = File::create(&stdout).and_then(|out| Ok((out, File::create(&stderr)?)));
         let (out, err) = files.map_err(failed)?;
-        command.stdin(Stdio::null()).stdout(out).stderr(err);
-        // A child inherits the affinity of the thread that starts it; this one has no other purpose.
-        let spawned = thread::scope(|scope| {
-            let starter = scope.spawn(|| {
-                cores.pin_this_thread()?;
-                command.spawn().map_err(|error| format!("{name}: {}: {error}", command_line(command)))
-            });
-            starter.join().unwrap_or_else(|_| Err(format!("{name}: not started")))
-        });
-        Ok(Self { child: spawned?, name: name.to_owned(), stdout, stderr })
+        command.stdin(Stdio::null()).stdout(out).stderr(err).process_group(0);
+        end_with_parent(command);
+        // A child inherits the affinity of the thread that starts it, and ends with that thread: it must be this one.
+        let spawned = cores.pinned(|| command.spawn())?;
+        let child = spawned.map_err(|error| format!("{name}: {}: {error}", command_line(command)))?;
+        let guard = guard(child.id());
+        Ok(Self { child, guard, name: name.to_owned(), stdout, stderr })
     }
 
     /// Its process id.
@@ -157,6 +184,11 @@ impl Process {
     }
 
     fn end(&mut self) {
+        // First, since it knows only a number.
+        if let Some(mut guard) = self.guard.take() {
+            let _ = guard.kill();
+            let _ = guard.wait();
+        }
         if self.ended().is_some() {
             return;
         }
@@ -181,6 +213,15 @@ impl Drop for Process {
     fn drop(&mut self) {
         self.end();
     }
+}
+
+/// A process that ends with its parent may have children that do not, such as nginx's workers. Without a shell they
+/// stay when this process is killed; no more than that.
+fn guard(group: u32) -> Option<Child> {
+    let mut command = Command::new("sh");
+    command.args(["-c", GUARD, "guard", &group.to_string()]);
+    command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null()).process_group(0);
+    command.spawn().ok()
 }
 
 fn pid(number: u32) -> Option<Pid> {

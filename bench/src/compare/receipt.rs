@@ -33,4 +33,4 @@ pub(crate) const METHOD: &str = "Each round starts each proxy anew, in a rotatin
     answers are compared with the backend's, then it is warmed up by a run that does not count. CPU time is the \
     scheduler's sum over all threads and processes of the proxy, in nanoseconds, from just before the generator starts \
     until it has ended, divided by all requests of that run. Memory is resident memory at the end of the run. Figures \
-    are medians over the rounds; differences below 10 % are a tie.";
+    are medians over the rounds; differences below 10 % are a tie, and so are figures whose rounds overlap.";

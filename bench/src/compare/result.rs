@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::peers::{ConfigFile, Missing, PeerKind};
 use super::receipt::Receipt;
-use super::stats::{Better, Ratio, Summary, merge_quantiles};
+use super::stats::{Better, Ratio, Rounds, Summary, merge_quantiles};
 
 /// Something that is measured. The order is that of columns.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd, Serialize)]
@@ -83,6 +83,8 @@ pub(crate) struct Samples {
     quantiles: Vec<Vec<(f64, f64)>>,
     /// What a reader of the figures must know.
     pub(crate) notes: Vec<String>,
+    /// Why the last round that is not among the figures was invalid.
+    invalid: Option<String>,
     /// Why there are none, though nothing failed.
     pub(crate) left_out: Option<String>,
     /// Why there are no (more) figures.
@@ -115,8 +117,23 @@ impl Samples {
         }
     }
 
-    fn summary(&self, metric: Metric) -> Option<Summary> {
-        Summary::of(self.values.get(&metric)?)
+    /// A round that is not among the figures, and why.
+    pub(crate) fn leave_out_round(&mut self, reason: String) {
+        self.note(format!("a round is left out, {reason}"));
+        self.invalid = Some(reason);
+    }
+
+    /// After the last round: without a valid one, there is no result.
+    pub(crate) fn end(&mut self) {
+        if let (true, Some(reason)) = (self.values.is_empty(), &self.invalid) {
+            self.failure.get_or_insert_with(|| format!("no round was valid: {reason}"));
+            self.notes.clear();
+        }
+    }
+
+    fn rounds(&self, metric: Metric, judged: bool) -> Option<Rounds> {
+        let values = self.values.get(&metric)?;
+        Some((Summary::of(values)?, if judged { values.len() } else { 0 }))
     }
 }
 
@@ -203,6 +220,8 @@ pub(crate) struct Comparison {
     pub(crate) format: u32,
     /// Where, with what and how.
     pub(crate) receipt: Receipt,
+    /// Whether it was ended before all was measured; the rounds that were finished are there.
+    pub(crate) interrupted: bool,
     /// Peers that were not measured, and why.
     pub(crate) missing: Vec<Missing>,
     /// The results.
@@ -212,14 +231,14 @@ pub(crate) struct Comparison {
 /// Bytes of a proxy's file that are kept: enough for all but tables of hosts.
 const FILE_BYTES_MAX: usize = 8 * 1024;
 
-/// Puts the peers' figures side by side.
-pub(crate) fn conclude(samples: Vec<(PeerKind, Samples)>) -> Vec<PeerResult> {
+/// Puts the peers' figures side by side; `judged` says whether they can tell who is better.
+pub(crate) fn conclude(samples: Vec<(PeerKind, Samples)>, judged: bool) -> Vec<PeerResult> {
     let conclude_one = |(index, (peer, own)): (usize, &(PeerKind, Samples))| {
         let figure = |(&metric, values): (&Metric, &Vec<f64>)| {
-            let summary = Summary::of(values)?;
+            let (summary, rounds) = own.rounds(metric, judged)?;
             let others = samples.iter().enumerate().filter(|(other, _)| *other != index);
-            let others = others.filter_map(|(_, (_, other))| Some(other.summary(metric)?.median));
-            let ratio = metric.better().and_then(|better| Ratio::of(summary.median, others, better));
+            let others = others.filter_map(|(_, (_, other))| other.rounds(metric, judged));
+            let ratio = metric.better().and_then(|better| Ratio::of((summary, rounds), others, better));
             Some(Figure { metric, label: metric.label(), values: values.clone(), summary, ratio })
         };
         PeerResult {
@@ -263,16 +282,17 @@ mod tests {
             samples
         };
         let failed = Samples { failure: Some("it broke".into()), ..Samples::default() };
-        let results = conclude(vec![
+        let peers = vec![
             (PeerKind::Ringgate, samples(&[8.0, 9.0, 7.0])),
             (PeerKind::Nginx, samples(&[10.0, 10.5, 9.5])),
             (PeerKind::Haproxy, samples(&[12.0, 12.0, 12.0])),
             (PeerKind::Envoy, failed),
-        ]);
+        ];
+        let results = conclude(peers.clone(), true);
         let ratios: Vec<_> = results
             .iter()
             .map(|peer| peer.figure(Metric::CpuPerRequest).map(|figure| figure.ratio.unwrap()))
-            .map(|ratio| ratio.map(|ratio| (ratio.value, ratio.verdict)))
+            .map(|ratio| ratio.map(|ratio| (ratio.value, ratio.verdict.unwrap())))
             .collect();
         assert_eq!(ratios[0], Some((0.8, Verdict::Better)));
         assert_eq!(ratios[1], Some((1.25, Verdict::Worse)));
@@ -280,6 +300,24 @@ mod tests {
         assert_eq!(ratios[3], None);
         assert_eq!(results[0].figure(Metric::Busy).unwrap().ratio, None);
         assert_eq!(results[3].failure.as_deref(), Some("it broke"));
+        // On shared cores the ratio is shown and nobody is called better.
+        let ratio = conclude(peers, false)[0].figure(Metric::CpuPerRequest).unwrap().ratio.unwrap();
+        assert_eq!((ratio.value, ratio.verdict), (0.8, None));
+    }
+
+    #[test]
+    fn invalid_rounds_are_named_and_without_others_a_failure() {
+        let mut some = Samples::default();
+        some.leave_out_round("2 % failed".into());
+        let mut none = some.clone();
+        some.add(Metric::P50, 1.0);
+        some.end();
+        none.end();
+        assert_eq!(
+            (some.failure, &some.notes[..]),
+            (None, &["a round is left out, 2 % failed".to_owned()][..])
+        );
+        assert_eq!(none.failure.as_deref(), Some("no round was valid: 2 % failed"));
     }
 
     #[test]

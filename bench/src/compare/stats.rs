@@ -5,6 +5,12 @@ use serde::Serialize;
 /// Differences below this share say nothing on a shared host.
 pub(crate) const TIE: f64 = 0.10;
 
+/// Rounds that it takes for a word on who is better.
+pub(crate) const ROUNDS_MIN: usize = 3;
+
+/// Figures of rounds, and of how many.
+pub(crate) type Rounds = (Summary, usize);
+
 /// Quantiles that latency is compared at.
 pub(crate) const NINES: [f64; 14] =
     [0.0, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.975, 0.99, 0.995, 0.999, 0.9995, 0.9999, 0.99999];
@@ -63,7 +69,7 @@ pub(crate) enum Better {
 pub(crate) enum Verdict {
     /// Than the best of the others.
     Better,
-    /// Within [`TIE`] of it.
+    /// Within [`TIE`] of it, or the rounds of both overlap.
     Tie,
     /// Than the best of the others.
     Worse,
@@ -74,26 +80,33 @@ pub(crate) enum Verdict {
 pub(crate) struct Ratio {
     /// Own figure by the best of the others'; null in JSON where that is 0.
     pub(crate) value: f64,
-    /// What it says.
-    pub(crate) verdict: Verdict,
+    /// What it says; absent where it says nothing.
+    pub(crate) verdict: Option<Verdict>,
 }
 
 impl Ratio {
     /// `None` without others. Infinite where only the best of them is 0.
-    pub(crate) fn of(own: f64, others: impl IntoIterator<Item = f64>, better: Better) -> Option<Self> {
-        let best = others.into_iter().reduce(match better {
-            Better::Lower => f64::min,
-            Better::Higher => f64::max,
+    pub(crate) fn of(own: Rounds, others: impl IntoIterator<Item = Rounds>, better: Better) -> Option<Self> {
+        let best = others.into_iter().reduce(|left, right| {
+            let less = right.0.median < left.0.median;
+            if less == (better == Better::Lower) { right } else { left }
         })?;
-        let value = if own == best { 1.0 } else { own / best };
-        let verdict = if (value - 1.0).abs() < TIE {
+        let ((own, own_rounds), (best, best_rounds)) = (own, best);
+        let value = if own.median == best.median { 1.0 } else { own.median / best.median };
+        let verdict =
+            (own_rounds.min(best_rounds) >= ROUNDS_MIN).then(|| Self::judge(value, own, best, better));
+        Some(Self { value, verdict })
+    }
+
+    fn judge(value: f64, own: Summary, best: Summary, better: Better) -> Verdict {
+        let overlap = own.min <= best.max && best.min <= own.max;
+        if overlap || (value - 1.0).abs() < TIE {
             Verdict::Tie
         } else if (value < 1.0) == (better == Better::Lower) {
             Verdict::Better
         } else {
             Verdict::Worse
-        };
-        Some(Self { value, verdict })
+        }
     }
 }
 
@@ -136,8 +149,10 @@ mod tests {
 
     #[test]
     fn ratios() {
+        let one = |value| (Summary::of(&[value]).unwrap(), ROUNDS_MIN);
         let ratio = |own, others: &[f64], better| {
-            Ratio::of(own, others.iter().copied(), better).map(|ratio| (ratio.value, ratio.verdict))
+            let others = others.iter().copied().map(one);
+            Ratio::of(one(own), others, better).map(|ratio| (ratio.value, ratio.verdict.unwrap()))
         };
         assert_eq!(ratio(8.0, &[10.0, 20.0], Better::Lower), Some((0.8, Verdict::Better)));
         assert_eq!(ratio(9.5, &[10.0, 20.0], Better::Lower), Some((0.95, Verdict::Tie)));
@@ -147,6 +162,18 @@ mod tests {
         assert_eq!(ratio(10.0, &[], Better::Lower), None);
         assert_eq!(ratio(10.0, &[0.0], Better::Lower), Some((f64::INFINITY, Verdict::Worse)));
         assert_eq!(ratio(0.0, &[0.0, 3.0], Better::Lower), Some((1.0, Verdict::Tie)));
+    }
+
+    /// Few rounds, and rounds that overlap, tell nobody from the others.
+    #[test]
+    fn words_need_rounds_apart() {
+        let word = |own: &[f64], other: &[f64]| {
+            let rounds = |values: &[f64]| (Summary::of(values).unwrap(), values.len());
+            Ratio::of(rounds(own), [rounds(other)], Better::Lower).unwrap().verdict
+        };
+        assert_eq!(word(&[8.0, 8.0, 8.0], &[10.0, 10.0]), None);
+        assert_eq!(word(&[8.0, 8.0, 8.0], &[10.0, 10.0, 9.0]), Some(Verdict::Better));
+        assert_eq!(word(&[8.0, 8.0, 9.5], &[10.0, 10.0, 9.0]), Some(Verdict::Tie));
     }
 
     #[test]

@@ -5,6 +5,16 @@ use std::fmt::Write as _;
 use super::result::{CaseResult, Comparison, Figure, Metric, PeerResult};
 use super::stats::Verdict;
 
+/// What figures and words mean.
+pub(crate) const LEGEND: &str = "  [a-b]     least and greatest of the rounds; in front of it their median
+  ~N%       from least to greatest, as a share of the median
+  x best    the figure divided by that of the best other peer; better or worse
+            by at least 10 % and with no overlap of the rounds, else a tie; no
+            word with fewer than 3 valid rounds or with proxy and load on one core
+  busy %    share of the time of its cores that the proxy ran
+  waited %  share of that time in which it was ready and others ran there
+";
+
 /// The whole comparison.
 pub(crate) fn text(comparison: &Comparison) -> String {
     let mut out = String::new();
@@ -37,7 +47,11 @@ pub(crate) fn text(comparison: &Comparison) -> String {
         out.push('\n');
         out.push_str(&case_text(case));
     }
-    out.push_str("\n[least-greatest] of the rounds; ~ their spread; x best: beside the best of the others\n");
+    out.push('\n');
+    if comparison.interrupted {
+        out.push_str("INTERRUPTED: only the rounds that were finished are in the figures\n");
+    }
+    out.push_str(LEGEND);
     out
 }
 
@@ -135,11 +149,16 @@ fn summary(figure: &Figure, with_range: bool) -> String {
 pub(crate) fn ratio(figure: &Figure) -> String {
     let Some(ratio) = figure.ratio else { return "-".into() };
     let word = match ratio.verdict {
-        Verdict::Better => "better",
-        Verdict::Tie => "tie",
-        Verdict::Worse => "worse",
+        Some(Verdict::Better) => "better",
+        Some(Verdict::Tie) => "tie",
+        Some(Verdict::Worse) => "worse",
+        None => "",
     };
-    if ratio.value.is_finite() { format!("{:.2} {word}", ratio.value) } else { word.to_owned() }
+    let value = if ratio.value.is_finite() { format!("{:.2}", ratio.value) } else { String::new() };
+    match format!("{value} {word}").trim() {
+        "" => "-".to_owned(),
+        shown => shown.to_owned(),
+    }
 }
 
 /// Three digits that count.
@@ -223,12 +242,13 @@ pub(crate) mod tests {
             peers,
         };
         let (own, other) = (samples(&[8.0, 8.5, 7.75]), samples(&[16.0, 15.0, 17.0]));
-        let both = conclude(vec![(PeerKind::Ringgate, own.clone()), (PeerKind::Nginx, other)]);
-        let one = conclude(vec![(PeerKind::Ringgate, own), (PeerKind::Nginx, failed)]);
+        let both = conclude(vec![(PeerKind::Ringgate, own.clone()), (PeerKind::Nginx, other)], true);
+        let one = conclude(vec![(PeerKind::Ringgate, own), (PeerKind::Nginx, failed)], true);
         Comparison {
             format: 1,
             receipt,
-            missing: vec![Missing { peer: PeerKind::Haproxy, reason: "not found".into() }],
+            missing: vec![Missing { peer: PeerKind::Haproxy, reason: "not found".into(), named: false }],
+            interrupted: false,
             cases: vec![
                 case("first", None, both),
                 case("second", None, one),
@@ -247,6 +267,7 @@ first: about first
   nginx     16.0 [15.0-17.0]   2.00 worse  16000 ~12%
   ringgate, nginx: not saturated
 ";
+        assert!(text.ends_with(LEGEND) && !text.contains("INTERRUPTED"), "{text}");
         let squeezed = |text: &str| {
             text.lines()
                 .map(|line| line.split_whitespace().collect::<Vec<_>>().join(" "))

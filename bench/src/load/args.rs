@@ -15,47 +15,59 @@ use crate::cores::CoreList;
 use crate::units;
 
 const MORE: &str = "\
-Closed loop (default): each connection sends its next request as soon as the last one is answered. Latency runs from
+Closed loop (default): each connection sends its next request as soon as the last one is answered. Latency runs from \
 the send (with --close: from the connect) to the end of the response.
 
-Constant rate (--rate): request k is due at a fixed time, whatever became of the ones before it, and goes to the
-connection that has been idle longest. When all are busy it waits, and the wait counts: latency runs from the time
-that the request was due. What was due in the measured time and is not answered --timeout after it counts as a
+Constant rate (--rate): request k is due at a fixed time, whatever became of the ones before it, and goes to the \
+connection that has been idle longest. When all are busy it waits, and the wait counts: latency runs from the time \
+that the request was due. What was due in the measured time and is not answered --timeout after it counts as a \
 timeout.
 
-Hosts: with --hosts N, request heads are rendered before the run, one for each of the numbers 0 to N-1 in
+What took too long is no result, but not left out either: a request that timed out counts in the latency with the time \
+that it waited. In the closed loop, requests that are still open at the end, for more than 100 ms and 1 % of the \
+measured time (or for --timeout), count as unanswered, and in the latency with their age.
+
+Hosts: with --hosts N, request heads are rendered before the run, one for each of the numbers 0 to N-1 in \
 --host-pattern, and each request draws one (zipf: number r as often as 1/(r+1)). A body is copied behind the head then.
 
-TLS (https:// URLs): kept connections do their handshakes before the run. With --close each request has one, which
-counts into its latency: a full one, or with --tls-resume one that resumes a session. For that each thread first
-collects a ticket per connection, with connections that do nothing else. How many handshakes were full and how many
+TLS (https:// URLs): kept connections do their handshakes before the run. With --close each request has one, which \
+counts into its latency: a full one, or with --tls-resume one that resumes a session. For that each thread first \
+collects a ticket per connection, with connections that do nothing else. How many handshakes were full and how many \
 resumed is in the report. Errors of the handshake and of TLS later on count as `tls`.
 
 A run in which the generator itself may have been the bottleneck is INVALID and exits with 1:
   closed loop    its threads were busy more than 97 % of the time
-  constant rate  they would be, at the CPU time per request that was measured, could they start as many as asked for;
-                 requests started later than --max-lag at the 99th percentile although a connection was idle;
-                 or requests were due and connections idle at the end
-  both           connections could not be opened before the run, or nothing was answered as expected
+  constant rate  they would be, at the CPU time per request that was measured,
+                 could they start as many as asked for; requests started later
+                 than --max-lag at the 99th percentile although a connection
+                 was idle; or requests were due and connections idle at the end
+  both           connections could not be opened before the run, or nothing was
+                 answered as expected
   --tls-resume   fewer than half of the handshakes resumed a session
-Failed requests do not make a run invalid: they are counted by kind, and have no latency.
 
---json prints one object: valid, invalid_reasons, requests, seconds, requests_per_second, errors, content_bytes,
-latency_us, quantiles, generator, tls, url, connections, threads, rate, receipt.
+So is one that says little about the target's latency:
+  closed loop    a request was unanswered for more than 10 % of the measured
+                 time, and longer than any that was answered
+  both           more of the requests failed than --max-errors allows
+
+--json prints one object: valid, invalid_reasons, notes, requests, seconds, requests_per_second, errors, error_share, \
+unanswered, content_bytes, latency_us, quantiles, generator, tls, url, connections, threads, rate, receipt.
 
 Examples:
   ringgate-bench load http://127.0.0.1:8080/
-  ringgate-bench load http://127.0.0.1:8080/ --connections 128 --threads 2 --cores 2-3 --duration 30s
-  ringgate-bench load http://127.0.0.1:8080/ --rate 5000 --json --hgrm latency.hgrm
-  ringgate-bench load http://127.0.0.1:8080/upload --method POST --body-bytes 16384 --expect-status 201
-  ringgate-bench load http://127.0.0.1:8080/ --hosts 100000 --host-pattern 'h{}.example.test' --host-distribution zipf
-  ringgate-bench load https://127.0.0.1:8443/ --ca root.pem --sni www.example.test --tls-version 1.3
+  ringgate-bench load http://127.0.0.1:8080/ --connections 128 --threads 2
+  ringgate-bench load http://127.0.0.1:8080/ --rate 5000 --hgrm latency.hgrm
+  ringgate-bench load http://127.0.0.1:8080/ --cores 2-3 --duration 30s --json
+  ringgate-bench load http://127.0.0.1:8080/in --method POST --body-bytes 16384
+  ringgate-bench load http://127.0.0.1:8080/ --hosts 1000 --host-pattern 'h{}.a'
+  ringgate-bench load https://127.0.0.1:8443/ --ca root.pem --sni www.example.com
   ringgate-bench load https://127.0.0.1:8443/ --insecure --close --tls-resume
 
 Exit codes:
   0  measured
   1  invalid, or not measured
-  2  the command line is wrong";
+  2  the command line is wrong
+  Ctrl-C ends it by the signal: 130 in a shell";
 
 /// Most requests heads that are rendered.
 const HOSTS_MAX: u64 = 1_000_000;
@@ -152,6 +164,9 @@ pub(crate) struct LoadArgs {
     /// How late requests may start at the 99th percentile, with --rate
     #[arg(long, value_name = "TIME", default_value = "10ms", requires = "rate", value_parser = units::duration)]
     pub(crate) max_lag: Duration,
+    /// Share of requests that may fail, 0 to 1, before the run is invalid
+    #[arg(long, value_name = "SHARE", default_value_t = 0.01, value_parser = units::share)]
+    pub(crate) max_errors: f64,
     /// Print JSON
     #[arg(long)]
     pub(crate) json: bool,
@@ -164,7 +179,8 @@ pub(crate) struct LoadArgs {
 }
 
 fn rate(text: &str) -> Result<f64, String> {
-    let form = || format!("`{text}` is not a number of requests per second, such as 5000");
+    let form =
+        || format!("`{text}` is not a number of requests per second from 0.001 to 1000000000, such as 5000");
     text.parse().ok().filter(|rate| (1e-3..=1e9).contains(rate)).ok_or_else(form)
 }
 
@@ -178,9 +194,24 @@ fn is_token(text: &str) -> bool {
         && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte))
 }
 
+/// Why there is no plan, and the exit code for that.
+#[derive(Debug)]
+pub(crate) struct Refusal {
+    /// In a sentence.
+    pub(crate) reason: String,
+    /// 2 where the command line is wrong.
+    pub(crate) code: u8,
+}
+
+impl From<String> for Refusal {
+    fn from(reason: String) -> Self {
+        Self { reason, code: 2 }
+    }
+}
+
 impl LoadArgs {
     /// Checks what the parser can not, and looks the host up.
-    pub(crate) fn plan(&self) -> Result<Plan, String> {
+    pub(crate) fn plan(&self) -> Result<Plan, Refusal> {
         self.check()?;
         let shape = Shape {
             method: &self.method,
@@ -208,7 +239,7 @@ impl LoadArgs {
         };
         let nanoseconds = |duration: Duration| duration.as_nanos() as u64;
         Ok(Plan {
-            address: self.url.resolve()?,
+            address: self.url.resolve().map_err(|reason| Refusal { reason, code: 1 })?,
             tls,
             requests,
             expected: Expected {
@@ -227,13 +258,14 @@ impl LoadArgs {
             close: self.close,
             timeout: nanoseconds(self.timeout),
             lag_max: nanoseconds(self.max_lag),
+            errors_max: self.max_errors,
         })
     }
 
     fn check(&self) -> Result<(), String> {
         if self.connections < u32::from(self.threads) {
             return Err(format!(
-                "{} connections can not be spread over {} threads: each needs one",
+                "--connections {} is less than --threads {}: each thread needs a connection",
                 self.connections, self.threads
             ));
         }

@@ -1,5 +1,6 @@
 //! Time in nanoseconds, and a timer finer than the runtime's, whose steps are 1 ms.
 
+use std::fs;
 use std::io;
 use std::net;
 use std::os::fd::OwnedFd;
@@ -26,6 +27,12 @@ pub(super) fn now() -> u64 {
 /// CPU time of the calling thread, in the kernel too.
 pub(super) fn thread_cpu() -> u64 {
     nanoseconds(clock_gettime(ClockId::ThreadCPUTime))
+}
+
+/// How long the calling thread has been ready to run and had no core; `None` where the kernel does not tell.
+pub(super) fn thread_wait() -> Option<u64> {
+    let text = fs::read_to_string("/proc/thread-self/schedstat").ok()?;
+    text.split_ascii_whitespace().nth(1)?.parse().ok()
 }
 
 /// A timer of the kernel that the runtime waits for as for a socket.

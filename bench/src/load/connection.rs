@@ -132,6 +132,7 @@ impl Connection {
     /// Waits for the server to close: who closes first keeps the port for a minute, and that must not be this end.
     async fn await_end(&mut self, slot: &Slot, now: u64) {
         self.ends = false;
+        slot.ending.set(true);
         slot.started.set(now);
         if let Some(socket) = slot.socket.take() {
             slot.socket.replace(Some(Rc::clone(&socket)));
@@ -147,6 +148,7 @@ impl Connection {
         }
         slot.socket.take();
         slot.started.set(0);
+        slot.ending.set(false);
         slot.expired.set(false);
     }
 }

@@ -14,6 +14,7 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
+use ringgate::{errln, out, outln};
 
 use crate::receipt::Receipt;
 
@@ -45,20 +46,24 @@ use worker::{Part, Shared};
 /// How often the bar moves.
 const BAR_STEP: Duration = Duration::from_millis(200);
 
+/// Descriptors beside those of connections: the streams of the process, and what a thread's ring and timer have.
+const DESCRIPTORS: u64 = 16;
+const DESCRIPTORS_PER_THREAD: u64 = 8;
+
 /// Runs the command.
 pub(crate) fn run(args: &LoadArgs) -> ExitCode {
     let plan = match args.plan() {
         Ok(plan) => plan,
-        Err(error) => {
-            eprintln!("error: {error}");
-            return ExitCode::from(2);
+        Err(refusal) => {
+            errln!("error: {}", refusal.reason);
+            return ExitCode::from(refusal.code);
         }
     };
     match measure(args, plan) {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
         Err(error) => {
-            eprintln!("error: {error}");
+            errln!("error: {error}");
             ExitCode::FAILURE
         }
     }
@@ -66,7 +71,7 @@ pub(crate) fn run(args: &LoadArgs) -> ExitCode {
 
 /// Measures and prints; whether the result is valid.
 fn measure(args: &LoadArgs, plan: Plan) -> Result<bool, String> {
-    raise_descriptor_limit();
+    check_descriptors(&plan, raise_descriptor_limit())?;
     let shared = Arc::new(Shared::new(plan));
     let plan = &shared.plan;
     let threads = (0..plan.threads).map(|index| {
@@ -99,19 +104,32 @@ fn measure(args: &LoadArgs, plan: Plan) -> Result<bool, String> {
         receipt,
     };
     if args.json {
-        println!("{}", serde_json::to_string_pretty(&document).map_err(|error| error.to_string())?);
+        outln!("{}", serde_json::to_string_pretty(&document).map_err(|error| error.to_string())?);
     } else {
-        print!("{}", output::text(&document, plan));
+        out!("{}", output::text(&document, plan));
     }
     Ok(document.report.valid)
 }
 
-/// Connections need descriptors: as many as this process may have. Too few show as failed connections.
-fn raise_descriptor_limit() {
+/// Connections need descriptors: as many as this process may have; `None` for no limit.
+fn raise_descriptor_limit() -> Option<u64> {
     use rustix::process::{Resource, getrlimit, setrlimit};
     let mut limit = getrlimit(Resource::Nofile);
     limit.current = limit.maximum;
     let _ = setrlimit(Resource::Nofile, limit);
+    getrlimit(Resource::Nofile).current
+}
+
+fn check_descriptors(plan: &Plan, limit: Option<u64>) -> Result<(), String> {
+    let needed = plan.connections as u64 + DESCRIPTORS + plan.threads as u64 * DESCRIPTORS_PER_THREAD;
+    match limit {
+        Some(limit) if needed > limit => Err(format!(
+            "{} connections need {needed} descriptors, and this process may have {limit}: raise the limit (`ulimit \
+             -n`) or lower --connections",
+            plan.connections
+        )),
+        _ => Ok(()),
+    }
 }
 
 /// A bar on stderr while the threads run, where that is a terminal.
@@ -149,7 +167,8 @@ mod tests {
 
     fn parse(arguments: &[&str]) -> Result<Plan, String> {
         let line = ["load", "http://127.0.0.1:1/"].iter().chain(arguments);
-        Line::try_parse_from(line).map_err(|error| error.to_string())?.args.plan()
+        let args = Line::try_parse_from(line).map_err(|error| error.to_string())?.args;
+        args.plan().map_err(|refusal| refusal.reason)
     }
 
     /// The plan of default arguments, with a rate.
@@ -174,8 +193,18 @@ mod tests {
             &["--method", "G T"],
             &["--method", "HEAD", "--expect-bytes", "1"],
             &["--duration", "0s"],
+            &["--max-errors", "1.5"],
         ] {
             assert!(parse(wrong).is_err(), "{wrong:?}");
         }
+        assert!(parse(&["--rate", "1e12"]).unwrap_err().contains("1000000000"));
+    }
+
+    #[test]
+    fn too_few_descriptors_are_said_before_the_run() {
+        let plan = parse(&["--connections", "1000"]).unwrap();
+        let error = check_descriptors(&plan, Some(1000)).unwrap_err();
+        assert!(error.contains("1024 descriptors") && error.contains("ulimit -n"), "{error}");
+        assert_eq!((check_descriptors(&plan, Some(1024)), check_descriptors(&plan, None)), (Ok(()), Ok(())));
     }
 }

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::plan::Plan;
 use crate::receipt::Receipt;
-use crate::report::{Handshakes, LoadReport, TlsReport};
+use crate::report::{Generator, Handshakes, LoadReport, TlsReport, Unanswered};
 
 /// What `--json` prints: the report, and how it came about.
 #[derive(Clone, Debug, Deserialize, Serialize)]
@@ -51,7 +51,13 @@ pub(super) fn text(document: &Document, plan: &Plan) -> String {
             line("INVALID", reason.clone());
         }
         line("errors", errors(report));
+        if report.unanswered.requests > 0 {
+            line("unanswered", unanswered(report.unanswered));
+        }
         return text;
+    }
+    for note in &report.notes {
+        line("NOTE", note.clone());
     }
     line(
         "requests",
@@ -64,6 +70,9 @@ pub(super) fn text(document: &Document, plan: &Plan) -> String {
     );
     line("content", format!("{:.1} MB/s", report.content_bytes as f64 / report.seconds / 1e6));
     line("errors", errors(report));
+    if report.unanswered.requests > 0 {
+        line("unanswered", unanswered(report.unanswered));
+    }
     let latency = &report.latency_us;
     for (name, value) in [
         ("mean", latency.mean),
@@ -76,19 +85,21 @@ pub(super) fn text(document: &Document, plan: &Plan) -> String {
     ] {
         line(if name == "mean" { "latency" } else { "" }, format!("{name:<7}{:>12}", time(value)));
     }
-    let generator = &report.generator;
-    line(
-        "own cost",
-        format!(
-            "{:.1} us of CPU per request, busy {:.0} %",
-            generator.cpu_us_per_request,
-            generator.busy * 100.0
-        ),
-    );
+    line("own cost", own_cost(&report.generator));
     if rate.is_some() {
-        line("own lag", format!("p99 {}", time(generator.lag_p99_us)));
+        line("own lag", format!("p99 {}", time(report.generator.lag_p99_us)));
     }
     text
+}
+
+fn own_cost(generator: &Generator) -> String {
+    let waited = generator.waited.map(|waited| format!(", waited for its core {:.0} %", waited * 100.0));
+    format!(
+        "{:.1} us of CPU per request, busy {:.0} %{}",
+        generator.cpu_us_per_request,
+        generator.busy * 100.0,
+        waited.unwrap_or_default()
+    )
 }
 
 fn agreed(tls: &TlsReport) -> String {
@@ -106,7 +117,15 @@ fn errors(report: &LoadReport) -> String {
         return "none".to_owned();
     }
     let parts: Vec<String> = report.errors.iter().map(|(kind, count)| format!("{kind} {count}")).collect();
-    parts.join(", ")
+    format!("{} ({:.2} % of requests)", parts.join(", "), report.error_share * 100.0)
+}
+
+fn unanswered(open: Unanswered) -> String {
+    format!(
+        "at the end: {}, the oldest {}; in the latency with their age",
+        open.requests,
+        time(open.oldest_us as f64)
+    )
 }
 
 fn number(value: f64) -> String {

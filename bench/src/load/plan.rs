@@ -42,6 +42,8 @@ pub(crate) struct Plan {
     pub(crate) timeout: u64,
     /// Nanoseconds that the generator may be late at the 99th percentile.
     pub(crate) lag_max: u64,
+    /// Share of requests that may fail.
+    pub(crate) errors_max: f64,
 }
 
 impl Plan {

@@ -12,6 +12,9 @@ use std::task::{Poll, Waker};
 
 use super::clock::{self, SECOND, Timer};
 
+/// Ages that many abandoned requests are told apart by.
+const ABANDONED_GROUPS: u64 = 1_000;
+
 /// A request's start.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) struct Turn {
@@ -76,13 +79,19 @@ impl Schedule {
         (due.saturating_sub(self.next.get()), self.idle.borrow().len())
     }
 
-    /// Takes all requests out that have not started; returns how many of them were due from `from` on.
-    pub(super) fn abandon(&self, from: u64) -> u64 {
+    /// Takes all requests out that have not started. Those due from `from` on go to `take` in groups of about the same
+    /// age: a moment in which they were due, and how many.
+    pub(super) fn abandon(&self, from: u64, mut take: impl FnMut(u64, u64)) {
         let first = (from.saturating_sub(self.start) as f64 / self.interval).ceil() as u64;
-        let left = self.count.saturating_sub(self.next.get().max(first));
+        let mut next = self.next.get().max(first);
+        let group = (self.count.saturating_sub(next) / ABANDONED_GROUPS).max(1);
+        while next < self.count {
+            let count = group.min(self.count - next);
+            take(self.due(next + count / 2), count);
+            next += count;
+        }
         self.next.set(self.count);
         self.wake_all();
-        left
     }
 
     /// The next request for a connection that is free `now`, or one that falls due later; `None` when all are taken.
@@ -200,7 +209,9 @@ mod tests {
         assert_eq!(turn(0, 3_500), Some(Some(Turn { due: 3_000, started: 3_500, lag: 500 })));
         schedule.give_out(4_000);
         assert_eq!(schedule.backlog(4_000), (0, 0));
-        assert_eq!(schedule.abandon(0), 1);
+        let mut left = Vec::new();
+        schedule.abandon(0, |due, count| left.push((due, count)));
+        assert_eq!(left, [(5_000, 1)]);
         assert_eq!(turn(0, 9_000), Some(None));
     }
 }

@@ -82,8 +82,17 @@ const LONGEST: u64 = 3600 * SECOND;
 /// Counts and times of the measured part of a run.
 #[derive(Debug)]
 pub(crate) struct Tally {
-    /// Latency of requests answered as expected, in nanoseconds.
+    /// Latency of requests answered as expected, in nanoseconds. Those that timed out or were unanswered at the end are
+    /// in it with the time that they had waited: left out, the slowest would not count.
     pub(crate) latency: Histogram<u64>,
+    /// Requests answered as expected.
+    pub(crate) answered: u64,
+    /// The longest latency of those.
+    pub(crate) longest: u64,
+    /// Requests that were open for long at the end of a closed loop.
+    pub(crate) unanswered: u64,
+    /// How long the oldest of those had waited.
+    pub(crate) oldest: u64,
     /// How late requests were started for reasons of the generator's own, in nanoseconds; constant rate only.
     pub(crate) lag: Histogram<u64>,
     /// Failed requests by kind.
@@ -101,6 +110,10 @@ impl Tally {
         let histogram = || Histogram::new_with_bounds(1, LONGEST, 3).map_err(|error| error.to_string());
         Ok(Self {
             latency: histogram()?,
+            answered: 0,
+            longest: 0,
+            unanswered: 0,
+            oldest: 0,
             lag: histogram()?,
             errors: [0; ErrorKind::ALL.len()],
             content_bytes: 0,
@@ -116,10 +129,30 @@ impl Tally {
         match outcome {
             Ok(content) => {
                 self.latency.saturating_record(latency);
+                self.answered += 1;
+                self.longest = self.longest.max(latency);
                 self.content_bytes += content;
             }
-            Err(kind) => self.fail(kind, 1),
+            Err(kind) => {
+                if kind == ErrorKind::Timeout {
+                    self.latency.saturating_record(latency);
+                }
+                self.fail(kind, 1);
+            }
         }
+    }
+
+    /// Counts `count` requests that were never started, and had waited for `age`, as timeouts.
+    pub(crate) fn abandon(&mut self, age: u64, count: u64) {
+        self.latency.saturating_record_n(age, count);
+        self.fail(ErrorKind::Timeout, count);
+    }
+
+    /// Counts a request that is open at the end and has waited for `age`.
+    pub(crate) fn leave_open(&mut self, age: u64) {
+        self.latency.saturating_record(age);
+        self.unanswered += 1;
+        self.oldest = self.oldest.max(age);
     }
 
     /// Counts failed requests.
@@ -131,13 +164,22 @@ impl Tally {
 
     /// Requests that ended, well or not.
     pub(crate) fn ended(&self) -> u64 {
-        self.latency.len() + self.errors.iter().sum::<u64>()
+        self.answered + self.failed()
+    }
+
+    /// Requests that failed.
+    pub(crate) fn failed(&self) -> u64 {
+        self.errors.iter().sum()
     }
 
     /// Adds another thread's.
     pub(crate) fn add(&mut self, other: &Self) -> Result<(), String> {
         self.latency.add(&other.latency).map_err(|error| error.to_string())?;
         self.lag.add(&other.lag).map_err(|error| error.to_string())?;
+        self.answered += other.answered;
+        self.longest = self.longest.max(other.longest);
+        self.unanswered += other.unanswered;
+        self.oldest = self.oldest.max(other.oldest);
         for (sum, count) in self.errors.iter_mut().zip(other.errors) {
             *sum += count;
         }
@@ -161,10 +203,13 @@ mod tests {
         for kind in ErrorKind::ALL {
             tally.record(Err(kind), 1, 6);
         }
+        tally.leave_open(7);
         let mut sum = Tally::new().unwrap();
         sum.add(&tally).unwrap();
         sum.add(&tally).unwrap();
-        assert_eq!((sum.latency.len(), sum.errors, sum.content_bytes, sum.last), (2, [2; 9], 20, 6));
+        assert_eq!((sum.answered, sum.errors, sum.content_bytes, sum.last), (2, [2; 9], 20, 6));
+        // The timeout and the open request have a latency, other failures have none.
+        assert_eq!((sum.latency.len(), sum.unanswered, sum.oldest, sum.longest), (6, 2, 7, 1000));
         assert_eq!(sum.ended(), 20);
         assert!(ErrorKind::ALL.iter().enumerate().all(|(at, kind)| *kind as usize == at));
     }

@@ -30,6 +30,10 @@ const TICK: u64 = SECOND / 20;
 /// How long connections get to notice that the run is over.
 const GRACE: u64 = SECOND;
 
+/// A request that is open at the end of a closed loop counts from this age on, and from this part of the measured time.
+const OPEN_MIN: u64 = SECOND / 10;
+const OPEN_PART: u64 = 100;
+
 /// Between the meeting of the threads and the first request.
 const HEAD_START: u64 = SECOND / 1000;
 
@@ -102,8 +106,17 @@ pub(crate) struct Usage {
     pub(crate) cpu: u64,
     /// The time that it is a share of.
     pub(crate) present: u64,
+    /// Time ready to run without a core; `None` where the kernel does not tell.
+    pub(crate) waited: Option<u64>,
     /// Requests that ended meanwhile.
     pub(crate) requests: u64,
+}
+
+impl Usage {
+    /// Of the calling thread so far.
+    fn now(present: u64, requests: u64) -> Self {
+        Self { cpu: clock::thread_cpu(), present, waited: clock::thread_wait(), requests }
+    }
 }
 
 /// What the deadlines' sweep sees of a connection.
@@ -111,6 +124,8 @@ pub(crate) struct Usage {
 pub(super) struct Slot {
     /// When the request under way started; 0 when there is none.
     pub(super) started: Cell<u64>,
+    /// That one is answered: only the end of its connection is waited for.
+    pub(super) ending: Cell<bool>,
     /// Its socket.
     pub(super) socket: RefCell<Option<Rc<Socket>>>,
     /// TLS of a connection that was opened before the run, until its task takes it over.
@@ -244,7 +259,7 @@ impl Worker {
             requests_max,
             stopping: Cell::new(false),
             live: Cell::new(count),
-            usage_from: Cell::new(Usage { cpu: clock::thread_cpu(), present: clock::now(), requests: 0 }),
+            usage_from: Cell::new(Usage::now(clock::now(), 0)),
             usage: Cell::default(),
             backlog: Cell::default(),
             reported: Cell::new(0),
@@ -318,7 +333,7 @@ impl Worker {
     }
 
     fn usage_at(&self, now: u64) -> Usage {
-        Usage { cpu: clock::thread_cpu(), present: now, requests: self.tally.borrow().ended() }
+        Usage::now(now, self.tally.borrow().ended())
     }
 
     fn mark_end(&self, now: u64) {
@@ -327,6 +342,7 @@ impl Worker {
             self.usage.set(Some(Usage {
                 cpu: until.cpu.saturating_sub(from.cpu),
                 present: until.present.saturating_sub(from.present),
+                waited: until.waited.zip(from.waited).map(|(until, from)| until.saturating_sub(from)),
                 requests: until.requests - from.requests,
             }));
             if let Some(schedule) = &self.schedule {
@@ -383,12 +399,28 @@ impl Worker {
         self.shared.progress.fetch_add(ended - self.reported.replace(ended), Ordering::Relaxed);
     }
 
+    /// In the closed loop, a request without an answer is neither a latency nor an error. All connections have one open
+    /// at the end, so that only those count that wait for long.
+    fn count_open(&self) {
+        let until = self.until.get();
+        let long = (until.saturating_sub(self.from) / OPEN_PART).max(OPEN_MIN).min(self.shared.plan.timeout);
+        for slot in self.slots.iter().filter(|slot| slot.started.get() != 0 && !slot.ending.get()) {
+            let age = until.saturating_sub(slot.started.get());
+            if age >= long {
+                self.tally.borrow_mut().leave_open(age);
+            }
+        }
+    }
+
     /// Ends what is still under way. With a constant rate nothing that was due goes uncounted.
     async fn finish(&self) {
         self.stopping.set(true);
-        if let Some(schedule) = &self.schedule {
-            let left = schedule.abandon(self.from);
-            self.tally.borrow_mut().fail(ErrorKind::Timeout, left);
+        match &self.schedule {
+            Some(schedule) => {
+                let (now, mut tally) = (clock::now(), self.tally.borrow_mut());
+                schedule.abandon(self.from, |due, count| tally.abandon(now.saturating_sub(due), count));
+            }
+            None => self.count_open(),
         }
         for slot in &self.slots {
             self.expire(slot);

@@ -1,6 +1,6 @@
 //! The pieces of the data path that are measured alone.
 
-use super::{http, table};
+use super::{client_hello, http, table};
 
 /// One operation, ready to run; what it needs was set up before.
 pub(super) type Operation = Box<dyn FnMut()>;
@@ -19,6 +19,18 @@ pub(super) struct Case {
 
 /// All of them, in the order a request meets them.
 pub(super) const CASES: &[Case] = &[
+    Case {
+        name: "client_hello/one_record",
+        what: "ClientHello of a browser, 16 extensions, 1.8 KB",
+        prepare: client_hello::one_record,
+        counted: 2000,
+    },
+    Case {
+        name: "client_hello/two_records",
+        what: "the same in two records",
+        prepare: client_hello::two_records,
+        counted: 2000,
+    },
     Case {
         name: "parse-request-small",
         what: "request head of a load generator, 3 fields",

@@ -1,6 +1,7 @@
 //! `ringgate-bench micro`: the pieces of the data path alone, by the clock or by instruction counts.
 
 mod cases;
+mod client_hello;
 mod http;
 mod instructions;
 mod table;
@@ -11,6 +12,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Args;
+use ringgate::{errln, outln};
 use serde_json::json;
 
 use self::cases::{CASES, Case, TIMED_ONLY};
@@ -27,7 +29,8 @@ Examples:
 
 Exit codes:
   0  measured
-  1  a count grew by more than 5 % against the baseline, or valgrind is missing or failed
+  1  a count grew by more than 5 % against the baseline, or valgrind is missing
+     or failed
   2  the command line is wrong";
 
 /// Arguments of `ringgate-bench micro`.
@@ -77,11 +80,11 @@ pub(crate) fn run(args: &MicroArgs) -> ExitCode {
         })
         .collect();
     if chosen.is_empty() {
-        eprintln!("error: no case is named so; `ringgate-bench micro --list` shows them");
+        errln!("error: no case is named so; `ringgate-bench micro --list` shows them");
         return ExitCode::from(2);
     }
     if args.list {
-        chosen.iter().for_each(|case| println!("{:<24}{}", case.name, case.what));
+        chosen.iter().for_each(|case| outln!("{:<26}{}", case.name, case.what));
         return ExitCode::SUCCESS;
     }
     if !args.instructions {
@@ -92,7 +95,7 @@ pub(crate) fn run(args: &MicroArgs) -> ExitCode {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
         Err(error) => {
-            eprintln!("error: {error}");
+            errln!("error: {error}");
             ExitCode::FAILURE
         }
     }
@@ -109,7 +112,7 @@ fn run_one(name: &str, operations: u32) -> ExitCode {
 
 fn time(chosen: &[&Case], args: &MicroArgs) {
     if !args.json {
-        println!("{:<24}{:>12}{:>12}{:>12}   nanoseconds per operation", "case", "median", "min", "max");
+        outln!("{:<26}{:>12}{:>12}{:>12}   nanoseconds per operation", "case", "median", "min", "max");
     }
     let mut results = serde_json::Map::new();
     for case in chosen {
@@ -121,11 +124,11 @@ fn time(chosen: &[&Case], args: &MicroArgs) {
                 json!({ "median_ns": timing.median_ns, "min_ns": min, "max_ns": max }),
             );
         } else {
-            println!("{:<24}{:>12.1}{min:>12.1}{max:>12.1}   {}", case.name, timing.median_ns, case.what);
+            outln!("{:<26}{:>12.1}{min:>12.1}{max:>12.1}   {}", case.name, timing.median_ns, case.what);
         }
     }
     if args.json {
-        println!("{}", json!({ "timings": results, "receipt": Receipt::new("none", &[]) }));
+        outln!("{}", json!({ "timings": results, "receipt": Receipt::new("none", &[]) }));
     }
 }
 
@@ -136,7 +139,7 @@ fn count(chosen: &[&Case], args: &MicroArgs) -> Result<bool, String> {
     let comparable = baseline.as_ref().filter(|recorded| recorded.is_comparable(&now));
     let mut regressions = Vec::new();
     if !args.json {
-        println!("{:<24}{:>14}{:>14}{:>9}   instructions per operation", "case", "now", "recorded", "change");
+        outln!("{:<26}{:>14}{:>14}{:>9}   instructions per operation", "case", "now", "recorded", "change");
     }
     for case in chosen {
         let counted = instructions::count(case)?;
@@ -152,11 +155,11 @@ fn count(chosen: &[&Case], args: &MicroArgs) -> Result<bool, String> {
                 Change::New => "-".into(),
                 Change::Within(growth) | Change::Regression(growth) => format!("{:+.1} %", growth * 100.0),
             };
-            println!("{:<24}{counted:>14}{recorded:>14}{change:>9}   {}", case.name, case.what);
+            outln!("{:<26}{counted:>14}{recorded:>14}{change:>9}   {}", case.name, case.what);
         }
     }
     if args.json {
-        println!(
+        outln!(
             "{}",
             json!({ "record": now, "regressions": regressions, "receipt": Receipt::new("none", &[]) })
         );
@@ -165,13 +168,16 @@ fn count(chosen: &[&Case], args: &MicroArgs) -> Result<bool, String> {
         now.write(path)?;
     }
     if let Some(recorded) = baseline.as_ref().filter(|_| comparable.is_none()) {
-        eprintln!(
+        errln!(
             "not compared: the baseline is for {} on {}, this is {} on {}; record a new one",
-            recorded.rustc, recorded.target, now.rustc, now.target
+            recorded.rustc,
+            recorded.target,
+            now.rustc,
+            now.target
         );
     }
     for regression in &regressions {
-        eprintln!("error: more than {:.0} % above the baseline: {regression}", GROWTH_MAX * 100.0);
+        errln!("error: more than {:.0} % above the baseline: {regression}", GROWTH_MAX * 100.0);
     }
     Ok(regressions.is_empty())
 }

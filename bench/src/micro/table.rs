@@ -31,6 +31,8 @@ fn config(hosts: usize, routes: usize) -> Config {
         name: format!("service-{host}").into(),
         hosts: vec![HostPattern::Exact(name(host).into())],
         gateways: vec![0],
+        tls: Vec::new(),
+        tcp: Vec::new(),
         http: (0..routes).map(route).collect(),
         origin: Origin::default(),
     };
@@ -42,6 +44,7 @@ fn config(hosts: usize, routes: usize) -> Config {
                 bind: None,
                 freebind: false,
                 protocol: Protocol::Http,
+                tls: None,
                 hosts: vec![HostPattern::Any],
                 origin: origin.clone(),
             }],
@@ -60,6 +63,8 @@ fn config(hosts: usize, routes: usize) -> Config {
             idle_connections_max: 1,
             first_byte_timeout: std::time::Duration::from_secs(1),
             body_gap_timeout: std::time::Duration::from_secs(1),
+            tcp_idle_timeout: std::time::Duration::from_secs(1),
+            connection_duration_max: None,
             origin,
         }],
         ..Config::default()

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 
 use serde::Serialize;
 
-use crate::cli::output::{Table, Tone};
+use crate::cli::output::{Table, Tone, counted};
 use crate::config::model::Cores;
 use crate::config::render::Colour;
 use crate::config::visible;
@@ -171,10 +171,6 @@ fn or_unknown(value: Option<impl ToString>) -> String {
     value.map_or_else(|| "?".into(), |value| value.to_string())
 }
 
-fn counted(count: usize, one: &str, many: &str) -> String {
-    format!("{count} {}", if count == 1 { one } else { many })
-}
-
 fn host_line(host: &Topology) -> String {
     let sockets: BTreeSet<u32> = host.cores.iter().filter_map(|core| core.socket).collect();
     let physical: BTreeSet<_> =
@@ -207,7 +203,7 @@ fn host_line(host: &Topology) -> String {
 fn quota_line(cgroup: &Cgroup) -> String {
     match &cgroup.quota {
         Some(quota) => {
-            format!("{:.1} cores, set by the cgroup {}", quota.time.cores(), visible(&quota.group))
+            format!("{}, set by the cgroup {}", quota.time, visible(&quota.group))
         }
         None => "none visible".into(),
     }

@@ -3,15 +3,15 @@
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::thread;
-use std::time::Duration;
 
 use signal_hook::consts::SIGUSR1;
 
-use super::{CoresArgs, print};
+use super::{CoresArgs, failed};
 use crate::cli::check::Format;
 use crate::cli::output::{self, Table, Tone};
-use crate::cli::running::{NO_ANSWER, Outcome, Question, request};
+use crate::cli::running::{self, NO_ANSWER, Outcome, Question, request};
 use crate::config::render::Colour;
+use crate::out;
 use crate::supervisor::status::{State, Status};
 
 const LOAD: Question =
@@ -22,33 +22,31 @@ pub(super) fn run(args: &CoresArgs, path: Result<PathBuf, String>) -> ExitCode {
     let status = match path.and_then(|path| watch(args, &path)) {
         Ok(Outcome::Answered(status)) => status,
         Ok(Outcome::Ended) => {
-            eprintln!("error: the gateway ended");
-            return ExitCode::FAILURE;
+            return failed(args, "the gateway ended");
         }
         Ok(Outcome::Late(status)) => {
-            eprintln!("error: no answer of process {} within {} s", status.pid, args.wait);
+            failed(args, &running::no_answer(&status, args.wait));
             return ExitCode::from(NO_ANSWER);
         }
         Err(error) => {
-            eprintln!("error: {error}");
-            return ExitCode::FAILURE;
+            return failed(args, &error);
         }
     };
-    print(&match args.format {
+    let text = match args.format {
         Format::Json => format!("{}\n", serde_json::to_string_pretty(&status).unwrap_or_default()),
         Format::Text => text(&status, output::stdout_colour()),
-    });
+    };
+    out!("{text}");
     ExitCode::SUCCESS
 }
 
 fn watch(args: &CoresArgs, path: &Path) -> Result<Outcome, String> {
-    let wait = Duration::from_secs(args.wait);
-    let first = request(path, wait, &LOAD)?;
-    if args.over == 0 || !matches!(first, Outcome::Answered(_)) {
+    let first = request(path, args.wait, &LOAD)?;
+    if args.over.is_zero() || !matches!(first, Outcome::Answered(_)) {
         return Ok(first);
     }
-    thread::sleep(Duration::from_secs(args.over));
-    request(path, wait, &LOAD)
+    thread::sleep(args.over);
+    request(path, args.wait, &LOAD)
 }
 
 fn text(status: &Status, colour: Colour) -> String {

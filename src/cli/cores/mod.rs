@@ -4,17 +4,18 @@
 mod host;
 mod load;
 
-use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::Duration;
 
-use clap::Args;
+use clap::{ArgGroup, Args};
 
 use super::check::Format;
 use super::output;
+use crate::config::Diagnostic;
 use crate::config::model::Cores;
-use crate::config::parse_cores;
 use crate::supervisor::topology::Topology;
+use crate::{err, errln, out, outln};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -31,21 +32,24 @@ numa:N. LLC counts the groups of cores that share a last-level cache. `?` is wha
 A running gateway must have been started with `status_file` in its [process] table. BUSY is the CPU time of a \
 shard's thread over time, SHARE its part of the accepted connections, (ALL) the same since the start.
 
+--format json prints one object; where there is nothing to show, it has only `error`.
+
 Exit codes:
   0  printed
-  1  the configuration has errors, or these cores can not be had; or no gateway runs
+  1  the configuration has errors, these cores can not be had, or no gateway
+     runs
   2  the command line is wrong
   3  the gateway did not answer in time";
 
 /// Arguments of `ringgate cores`.
 #[derive(Args, Clone, Debug)]
-#[command(after_help = EXAMPLES)]
+#[command(after_help = EXAMPLES, group(ArgGroup::new("gateway").args(["running", "status_file"])))]
 pub struct CoresArgs {
     /// A configuration that says which cores; without one, auto
     #[arg(value_name = "CONFIG", conflicts_with = "status_file")]
     pub config: Option<PathBuf>,
     /// Cores that get a shard, over the configuration's: auto, all, a number, a list such as 0-3,6, or numa:0
-    #[arg(long, value_name = "CORES", value_parser = parse_cores, conflicts_with_all = ["running", "status_file"])]
+    #[arg(long, value_name = "CORES", value_parser = super::run::cores, conflicts_with_all = ["running", "status_file"])]
     pub cores: Option<Cores>,
     /// Look at a copy of another host's /proc and /sys instead, in the directories proc and sys of DIR
     #[arg(long, value_name = "DIR", conflicts_with_all = ["running", "status_file"])]
@@ -57,14 +61,19 @@ pub struct CoresArgs {
     #[arg(long, value_name = "PATH")]
     pub status_file: Option<PathBuf>,
     /// How long to watch the running gateway for BUSY and SHARE; 0: since anybody last asked
-    #[arg(long, value_name = "SECONDS", default_value_t = 1, value_parser = clap::value_parser!(u64).range(..=3600))]
-    pub over: u64,
+    #[arg(long, value_name = "SECONDS", default_value = "1", value_parser = seconds, requires = "gateway")]
+    pub over: Duration,
     /// How long to wait for the running gateway's answer
-    #[arg(long, value_name = "SECONDS", default_value_t = 30, value_parser = clap::value_parser!(u64).range(..=3600))]
-    pub wait: u64,
+    #[arg(long, value_name = "SECONDS", default_value = "30", value_parser = seconds, requires = "gateway")]
+    pub wait: Duration,
     /// How to print the result
     #[arg(long, value_enum, default_value_t = Format::Text)]
     pub format: Format,
+}
+
+fn seconds(text: &str) -> Result<Duration, String> {
+    let seconds = text.parse().ok().filter(|seconds| (0.0..=3600.0).contains(seconds));
+    seconds.map(Duration::from_secs_f64).ok_or_else(|| "expected seconds from 0 to 3600, such as 0.5".into())
 }
 
 /// Runs the command.
@@ -80,8 +89,9 @@ pub fn run(args: &CoresArgs) -> ExitCode {
 fn run_host(args: &CoresArgs, config: Option<&Path>) -> ExitCode {
     let configured = match config.map(configured) {
         Some(Ok(cores)) => Some(cores),
-        Some(Err(problems)) => {
-            eprint!("{problems}");
+        Some(Err(diagnostics)) => {
+            err!("{}", output::diagnostics(&diagnostics));
+            fail_in_json(args, "the configuration has errors");
             return ExitCode::FAILURE;
         }
         None => None,
@@ -89,20 +99,20 @@ fn run_host(args: &CoresArgs, config: Option<&Path>) -> ExitCode {
     let cores = args.cores.clone().or(configured).unwrap_or_default();
     let topology = match &args.sysroot {
         Some(root) if !root.is_dir() => {
-            eprintln!("error: --sysroot {}: not a directory", root.display());
-            return ExitCode::FAILURE;
+            return failed(args, &format!("--sysroot {}: not a directory", root.display()));
         }
         Some(root) => Topology::of_copy(root),
         None => Topology::detect(),
     };
     let report = host::Report::new(&topology, &cores);
-    print(&match args.format {
+    let text = match args.format {
         Format::Json => report.json(),
         Format::Text => report.text(output::stdout_colour()),
-    });
+    };
+    out!("{text}");
     match report.error() {
         Some(error) => {
-            eprintln!("error: {error}");
+            errln!("error: {error}");
             ExitCode::FAILURE
         }
         None => ExitCode::SUCCESS,
@@ -110,12 +120,20 @@ fn run_host(args: &CoresArgs, config: Option<&Path>) -> ExitCode {
 }
 
 /// `[process] cores` of a configuration.
-fn configured(path: &Path) -> Result<Cores, String> {
+fn configured(path: &Path) -> Result<Cores, Vec<Diagnostic>> {
     let loaded = crate::config::load(path);
-    loaded.config.map(|config| config.process.cores).ok_or_else(|| output::diagnostics(&loaded.diagnostics))
+    loaded.config.map(|config| config.process.cores).ok_or(loaded.diagnostics)
 }
 
-/// A reader that closed its end (`| head`) has seen what it wanted; the exit code still tells the result.
-fn print(text: &str) {
-    let _ = io::stdout().write_all(text.as_bytes());
+/// Says why there is nothing to print; where JSON is wanted, in an object on standard output too.
+fn failed(args: &CoresArgs, error: &str) -> ExitCode {
+    fail_in_json(args, error);
+    errln!("error: {error}");
+    ExitCode::FAILURE
+}
+
+fn fail_in_json(args: &CoresArgs, error: &str) {
+    if args.format == Format::Json {
+        outln!("{}", serde_json::json!({ "error": error }));
+    }
 }

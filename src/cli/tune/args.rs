@@ -6,26 +6,26 @@ use std::time::Duration;
 use clap::{Args, ValueEnum};
 
 use crate::cli::check::Format;
-use crate::cli::run::driver;
+use crate::cli::run::{cores, driver};
 use crate::config::model::{Cores, Driver};
 use crate::config::{parse_cores, parse_ring_entries};
 
 const MORE: &str = "\
-Each layout serves the load of ringgate-bench in front of its backend, once in each round; the order rotates. A fresh
-gateway, backend and generator on free ports of 127.0.0.1 make each measurement. What does best then meets the default
-(what `ringgate run` does without a setting) again in rounds of their own, at least six, so that luck in the first
-ones does not count. It is better only if it gains at least 3 % and the 95 % interval of the paired gains (sign test)
+Each layout serves the load of ringgate-bench in front of its backend, once in each round; the order rotates. A fresh \
+gateway, backend and generator on free ports of 127.0.0.1 make each measurement. What does best then meets the default \
+(what `ringgate run` does without a setting) again in rounds of their own, at least six, so that luck in the first \
+ones does not count. It is better only if it gains at least 3 % and the 95 % interval of the paired gains (sign test) \
 lies above 1; else the difference is called what it is: noise.
 
-Without --cores, --drivers and --ring-entries, up to 8 layouts that suit the host are tried. With any of them, every
+Without --cores, --drivers and --ring-entries, up to 8 layouts that suit the host are tried. With any of them, every \
 combination of what is named is; what is not named keeps its default.
 
-Generator and backend run on cores that no layout uses, where there are any; a gain is one of requests per second.
-Where they have to share cores with the shards, that is said, and a gain is one of requests in the same CPU time of
-the gateway. Layouts with another place for the load than the default has, or, on shared cores, with another number of
+Generator and backend run on cores that no layout uses, where there are any; a gain is one of requests per second. \
+Where they have to share cores with the shards, that is said, and a gain is one of requests in the same CPU time of \
+the gateway. Layouts with another place for the load than the default has, or, on shared cores, with another number of \
 shards, are shown but not compared with it.
 
---format json prints one object: decided_by, layouts (each with its rounds), confirmation, verdict, toml, options,
+--format json prints one object: decided_by, layouts (each with its rounds), confirmation, verdict, toml, options, \
 notes, receipt.
 
 Examples:
@@ -36,7 +36,8 @@ Examples:
 
 Exit codes:
   0    measured, whether something is better than the default or not
-  1    the default could not be measured, cores can not be had, or ringgate-bench is missing
+  1    the default could not be measured, cores or descriptors can not be had,
+       or ringgate-bench is missing
   2    the command line is wrong
   130  ended by SIGINT or SIGTERM; nothing is left running";
 
@@ -54,7 +55,7 @@ pub enum Scenario {
 #[command(after_help = MORE)]
 pub struct TuneArgs {
     /// Cores to try, in the forms of `ringgate run --cores`
-    #[arg(long, value_name = "CORES", num_args = 1.., value_parser = parse_cores)]
+    #[arg(long, value_name = "CORES", num_args = 1.., value_parser = cores)]
     pub cores: Vec<Cores>,
     /// Try all cores also with shards that are not pinned
     #[arg(long)]

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::sys::process::end_with_parent;
+use crate::sys::process::{end_with_parent, kill_group};
 
 /// How often a wait looks whether it is to end.
 const LOOK: Duration = Duration::from_millis(50);
@@ -127,7 +127,8 @@ impl Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
-        let _ = self.child.kill();
+        // It leads a group of its own, with all that it started.
+        let _ = kill_group(self.child.id());
         let _ = self.child.wait();
     }
 }

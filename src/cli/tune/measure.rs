@@ -21,6 +21,9 @@ use crate::supervisor::topology::format_list;
 /// How long a child has to come up, and to end beyond its measured time.
 const CHILD_TIMEOUT: Duration = Duration::from_secs(15);
 
+/// How long the harness may think about its version.
+const VERSION_TIMEOUT: Duration = Duration::from_secs(5);
+
 /// Longest time of the load that nobody counts.
 const WARM_UP_MAX: Duration = Duration::from_millis(500);
 
@@ -124,7 +127,7 @@ impl Bench {
     fn check_harness(&self) -> Result<(), Stop> {
         let mut command = Command::new(&self.harness);
         command.arg("--version");
-        let (_, text) = Process::start("--bench", command, &self.interrupted)?.wait_end(CHILD_TIMEOUT)?;
+        let (_, text) = Process::start("--bench", command, &self.interrupted)?.wait_end(VERSION_TIMEOUT)?;
         if text.starts_with("ringgate-bench ") {
             return Ok(());
         }

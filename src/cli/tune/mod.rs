@@ -13,7 +13,6 @@ mod report;
 mod rounds;
 mod statistics;
 
-use std::io::{self, Write as _};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -32,34 +31,39 @@ use super::check::Format;
 use super::output;
 use crate::config::model::{Driver, RING_ENTRIES_DEFAULT};
 use crate::supervisor::topology::Topology;
+use crate::sys::process::raise_descriptors_max;
 use crate::sys::ring::{self, Rung};
+use crate::{err, errln, out};
 
 /// Exit code of "ended by a signal", as a shell has it for SIGINT.
 const INTERRUPTED: u8 = 130;
+
+/// Descriptors of a gateway beside those of its connections: about.
+const DESCRIPTORS: u64 = 64;
 
 /// Runs the command.
 #[must_use]
 pub fn run(args: &TuneArgs) -> ExitCode {
     match tune(args) {
         Ok(report) => {
-            print(&match args.format {
-                Format::Json => report.json(),
-                Format::Text => report.text(output::stdout_colour()),
-            });
+            match args.format {
+                Format::Json => out!("{}", report.json()),
+                Format::Text => out!("{}", report.text(output::stdout_colour())),
+            }
             match report.failure() {
                 None => ExitCode::SUCCESS,
                 Some(reason) => {
-                    eprintln!("error: the default could not be measured: {reason}");
+                    errln!("error: the default could not be measured: {reason}");
                     ExitCode::FAILURE
                 }
             }
         }
         Err(Stop::Failed(error)) => {
-            eprintln!("error: {error}");
+            errln!("error: {error}");
             ExitCode::FAILURE
         }
         Err(Stop::Interrupted) => {
-            eprintln!("interrupted: nothing was decided, nothing is left running");
+            errln!("interrupted: nothing was decided, nothing is left running");
             ExitCode::from(INTERRUPTED)
         }
     }
@@ -75,13 +79,14 @@ fn tune(args: &TuneArgs) -> Result<Report, Stop> {
     let layouts = layouts::layouts(args, &host, auto_is_uring()).map_err(Stop::Failed)?;
     let named = args.load_cores.as_ref().map(|list| list.0.as_slice());
     let places = layouts::load_places(&layouts, &host, named).map_err(Stop::Failed)?;
+    check_descriptors(args.connections, raise_descriptors_max().ok())?;
     let bench = Bench::new(args, interrupted)?;
     let mut entries: Vec<Entry> =
         layouts.into_iter().zip(places).map(|(layout, place)| Entry::new(layout, place)).collect();
     let plan = report::plan(args, &entries);
     match args.format {
-        Format::Json => eprint!("{plan}"),
-        Format::Text => print(&plan),
+        Format::Json => err!("{plan}"),
+        Format::Text => out!("{plan}"),
     }
     let count = u32::try_from(entries.len()).unwrap_or(u32::MAX);
     let mut progress = Progress::new(count.saturating_mul(args.rounds), Bench::estimate(args));
@@ -97,6 +102,18 @@ fn tune(args: &TuneArgs) -> Result<Report, Stop> {
     Ok(Report::new(entries, confirmation, harness))
 }
 
+/// The gateway needs two for each connection: one to the client, one to the backend.
+fn check_descriptors(connections: u32, limit: Option<u64>) -> Result<(), Stop> {
+    let needed = 2 * u64::from(connections) + DESCRIPTORS;
+    match limit {
+        Some(limit) if needed > limit => Err(Stop::Failed(format!(
+            "{connections} connections need {needed} descriptors in the gateway, and a process may have {limit}: raise \
+             the limit (`ulimit -n`) or lower --connections"
+        ))),
+        _ => Ok(()),
+    }
+}
+
 /// Which driver `auto` comes to here: asked on a thread of its own, since a ring belongs to its thread.
 fn auto_is_uring() -> bool {
     let probe =
@@ -104,8 +121,19 @@ fn auto_is_uring() -> bool {
     thread::spawn(probe).join().unwrap_or(false)
 }
 
-/// A reader that closed its end (`| head`) has seen what it wanted; the exit code still tells the result.
-fn print(text: &str) {
-    let mut out = io::stdout().lock();
-    let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn too_many_connections_are_refused_before_the_first_round() {
+        let refused = |limit| match check_descriptors(1000, limit) {
+            Err(Stop::Failed(reason)) => reason,
+            _ => String::new(),
+        };
+        assert!(
+            refused(Some(2063)).contains("need 2064 descriptors") && refused(Some(64)).contains("ulimit -n")
+        );
+        assert_eq!((refused(Some(2064)), refused(None)), (String::new(), String::new()));
+    }
 }

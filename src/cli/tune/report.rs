@@ -10,7 +10,7 @@ use super::layouts::{Layout, LoadPlace, Sharing, driver_name};
 use super::measure::{Bench, HarnessReceipt, Measure, Sample};
 use super::rounds::{Confirmation, Entry, confirmation_rounds, measure_of, show_time};
 use super::statistics::{Interval, median, range};
-use crate::cli::output::{Table, Tone};
+use crate::cli::output::{Table, Tone, counted};
 use crate::config::render::Colour;
 use crate::supervisor::topology::format_list;
 
@@ -176,6 +176,8 @@ impl Report {
             let number = |value: Option<f64>, digits: usize| {
                 value.map_or_else(|| "-".into(), |value| format!("{value:.digits$}"))
             };
+            // A number would be taken for a comparison.
+            let gain = |value: Option<f64>| number(value.filter(|_| layout.comparable), 3);
             let remark = match layout {
                 _ if layout.not_measured.is_some() => "not measured",
                 _ if layout.is_default => "default",
@@ -187,9 +189,9 @@ impl Report {
                 number(layout.requests_per_second, 0),
                 number(layout.cpu_us_per_request, 2),
                 number(layout.p99_us, 0),
-                number(layout.gain, 3),
-                number(layout.gain_range.map(|(least, _)| least), 3),
-                number(layout.gain_range.map(|(_, most)| most), 3),
+                gain(layout.gain),
+                gain(layout.gain_range.map(|(least, _)| least)),
+                gain(layout.gain_range.map(|(_, most)| most)),
                 remark.to_owned(),
             ];
             table.row(if Some(layout.layout) == best { Tone::Bright } else { Tone::Plain }, cells);
@@ -350,11 +352,12 @@ pub(super) fn plan(args: &TuneArgs, entries: &[Entry]) -> String {
         Scenario::KeepAlive => "kept alive",
     };
     format!(
-        "{count} layouts, {} rounds of {:.1} s each, {} connections ({kind}): about {}, and {} more if one looks \
-         better than the default\n\n{table}\n",
-        args.rounds,
+        "{}, {} of {:.1} s each, {} ({kind}): about {}, and {} more if one looks better than the default\n\n\
+         {table}\n",
+        counted(entries.len(), "layout", "layouts"),
+        counted(args.rounds as usize, "round", "rounds"),
         args.seconds.as_secs_f64(),
-        args.connections,
+        counted(args.connections as usize, "connection", "connections"),
         show_time(first),
         show_time(more)
     )

@@ -1,6 +1,6 @@
 //! Rounds over all layouts, and the rounds in which the best of them meets the default again.
 
-use std::io::{IsTerminal, Write};
+use std::io::IsTerminal;
 use std::time::{Duration, Instant};
 
 use super::args::TuneArgs;
@@ -8,6 +8,7 @@ use super::children::Stop;
 use super::layouts::{Layout, LoadPlace, Sharing, is_comparable};
 use super::measure::{Bench, HarnessReceipt, Measure, Sample};
 use super::statistics::{GAIN_MIN, Interval, PAIRS_MIN, median};
+use crate::err;
 
 /// A layout and what became of it.
 pub(super) struct Entry {
@@ -179,8 +180,7 @@ impl Progress {
         if self.shown {
             let each = self.started.elapsed().checked_div(self.done).unwrap_or(self.estimate);
             let left = each * self.total.saturating_sub(self.done);
-            eprint!("\r{what}, about {} left\u{1b}[K", show_time(left));
-            let _ = std::io::stderr().flush();
+            err!("\r{what}, about {} left\u{1b}[K", show_time(left));
         }
     }
 
@@ -192,7 +192,7 @@ impl Progress {
 impl Drop for Progress {
     fn drop(&mut self) {
         if self.shown {
-            eprint!("\r\u{1b}[K");
+            err!("\r\u{1b}[K");
         }
     }
 }

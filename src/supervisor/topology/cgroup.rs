@@ -3,6 +3,8 @@
 //! A quota holds for everything below its group, so all groups from the process's own up to the root of what is
 //! mounted are asked and the tightest answer counts.
 
+use std::fmt;
+
 use serde::{Serialize, Serializer};
 
 use super::root::Root;
@@ -51,6 +53,15 @@ impl QuotaTime {
     fn is_tighter_than(self, other: Self) -> bool {
         u128::from(self.quota_us) * u128::from(other.period_us)
             < u128::from(other.quota_us) * u128::from(self.period_us)
+    }
+}
+
+impl fmt::Display for QuotaTime {
+    /// `1.5 cores`; small ones with more digits, since none is nothing.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let cores = self.cores();
+        let digits = if cores >= 0.1 { 1 } else { 3 };
+        write!(f, "{cores:.digits$} cores")
     }
 }
 
@@ -243,6 +254,12 @@ mod tests {
         let cgroup =
             read_of(&[("proc/self/cgroup", "0::/pods/a/x\n"), ("proc/self/mountinfo", inside), below]);
         assert_eq!(quota_of(&cgroup), Some((7.0, "/x")));
+    }
+
+    #[test]
+    fn shown_quotas_are_never_nothing() {
+        let shown = |quota_us| QuotaTime { quota_us, period_us: 100_000 }.to_string();
+        assert_eq!([1_000, 10_000, 150_000].map(shown), ["0.010 cores", "0.1 cores", "1.5 cores"]);
     }
 
     /// Nonsense is no quota and no cpuset, and never a panic.

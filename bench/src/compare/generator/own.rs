@@ -17,6 +17,8 @@ pub(super) fn arguments(command: &mut Command, load: &Load, cores: &CoreSet) {
     option("--cores", cores.to_string());
     option("--duration", format!("{}s", load.seconds));
     option("--warmup", "0s".into());
+    // What failures mean is decided where it is known what they are: a scenario may be about them.
+    option("--max-errors", "1".into());
     option("--expect-status", "200".into());
     option("--expect-bytes", load.expect_bytes.to_string());
     if let Some(rate) = load.rate {

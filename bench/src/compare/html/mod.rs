@@ -9,7 +9,7 @@ use super::peers::PeerKind;
 use super::process::quoted;
 use super::result::{CaseResult, Comparison, Figure, Metric, PeerResult};
 use super::stats::{Better, Verdict};
-use super::table::{notes, number, ratio};
+use super::table::{LEGEND, notes, number, ratio};
 use plot::{Bar, Curve};
 
 const STYLE: &str = include_str!("style.css");
@@ -22,6 +22,9 @@ pub(crate) fn page(comparison: &Comparison) -> String {
          <title>ringgate beside its peers</title>\n<style>\n{STYLE}</style>\n</head>\n<body>\n\
          <h1>ringgate beside its peers</h1>\n"
     );
+    if comparison.interrupted {
+        out.push_str("<p class=\"warning\">interrupted: only finished rounds are in the figures</p>\n");
+    }
     receipt(&mut out, comparison);
     overview(&mut out, &comparison.cases);
     for case in &comparison.cases {
@@ -59,6 +62,7 @@ fn receipt(out: &mut String, comparison: &Comparison) {
         let _ = writeln!(out, "<dt>{name}</dt><dd>{}</dd>", escaped(&value));
     }
     let _ = writeln!(out, "</dl>\n<p class=\"quiet\">{}</p>", escaped(receipt.method));
+    let _ = writeln!(out, "<pre class=\"quiet\">{}</pre>", escaped(LEGEND));
 }
 
 /// ringgate's ratio for each case.
@@ -166,7 +170,7 @@ fn cells(peer: &PeerResult, metric: Metric, is_primary: bool) -> String {
 }
 
 fn ratio_cell(figure: &Figure) -> String {
-    let class = match figure.ratio.map(|ratio| ratio.verdict) {
+    let class = match figure.ratio.and_then(|ratio| ratio.verdict) {
         Some(Verdict::Better) => "good",
         Some(Verdict::Worse) => "bad",
         Some(Verdict::Tie) | None => "quiet",
@@ -256,6 +260,7 @@ mod tests {
             "Skipped: no cores",
             "6.1-test",
             "latency by percentile",
+            "waited %  share of that time",
         ] {
             assert!(page.contains(text), "{text}: {page}");
         }

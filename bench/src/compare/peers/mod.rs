@@ -10,10 +10,13 @@ use std::env;
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
+use std::time::Duration;
 
 use rustix::process::Signal;
 use serde::Serialize;
+
+use super::process::output;
 
 pub(crate) use running::{Running, Wanted};
 
@@ -167,7 +170,12 @@ pub(crate) struct Missing {
     pub(crate) peer: PeerKind,
     /// Why not, and what to do about it.
     pub(crate) reason: String,
+    /// Whether its program was named on the command line.
+    pub(crate) named: bool,
 }
+
+/// How long a program may think about its version.
+const VERSION_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Folders that Debian keeps out of a user's PATH.
 const MORE_FOLDERS: [&str; 2] = ["/usr/sbin", "/usr/local/sbin"];
@@ -186,7 +194,7 @@ fn is_program(path: &Path) -> bool {
 
 /// Finds a proxy: at `given`, or (ringgate) beside this program, or by its name.
 pub(crate) fn discover(peer: PeerKind, given: Option<&Path>) -> Result<Installed, Missing> {
-    let missing = |reason| Missing { peer, reason };
+    let missing = |reason| Missing { peer, reason, named: given.is_some() };
     let path = match given {
         Some(path) if is_program(path) => path.to_owned(),
         Some(path) => return Err(missing(format!("{} is not a program", path.display()))),
@@ -206,8 +214,7 @@ pub(crate) fn discover(peer: PeerKind, given: Option<&Path>) -> Result<Installed
 
 /// The first line that a program prints about its version.
 pub(crate) fn version(path: &Path, arguments: &[&str]) -> Result<String, String> {
-    let output = Command::new(path).args(arguments).stdin(Stdio::null()).output();
-    let output = output.map_err(|error| format!("does not start: {error}"))?;
+    let output = output(Command::new(path).args(arguments), VERSION_TIMEOUT)?;
     let text = [output.stdout, output.stderr].concat();
     let text = String::from_utf8_lossy(&text);
     let line = text.lines().map(str::trim).find(|line| !line.is_empty());

@@ -9,6 +9,12 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
+mod l4;
+mod tls;
+
+pub use self::l4::{L4Match, L4Route, RuleKind};
+pub use self::tls::{ServerTls, TlsMode, TlsTerms};
+
 /// Everything an operator wrote, checked and cross-referenced.
 #[derive(Clone, Debug, Default)]
 pub struct Config {
@@ -177,6 +183,8 @@ pub struct Server {
     pub freebind: bool,
     /// What is spoken on the port.
     pub protocol: Protocol,
+    /// For HTTPS and TLS, and only for them.
+    pub tls: Option<ServerTls>,
     /// Hosts served.
     pub hosts: Vec<HostPattern>,
     /// Where it was written.
@@ -188,6 +196,24 @@ pub struct Server {
 pub enum Protocol {
     /// HTTP/1.1 in clear text.
     Http,
+    /// HTTP/1.1 over TLS that ends here.
+    Https,
+    /// Bytes, routed by the connection's addresses.
+    Tcp,
+    /// TLS that passes through, routed by SNI; or ends here and goes on as bytes.
+    Tls,
+}
+
+/// As the operator writes it.
+impl fmt::Display for Protocol {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Http => "HTTP",
+            Self::Https => "HTTPS",
+            Self::Tcp => "TCP",
+            Self::Tls => "TLS",
+        })
+    }
 }
 
 /// A host of a server or virtual service, lower case, without a trailing dot.
@@ -228,6 +254,8 @@ impl Default for Limits {
 /// `[gateway.timeouts]`: timers on the client's side, from 100 ms up.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Timeouts {
+    /// From the accept to a whole ClientHello, and from there to the end of the handshake: closed.
+    pub handshake: Duration,
     /// From the first byte of a request (or the accept) to the end of its head: 408.
     pub header: Duration,
     /// Between two arrivals of request body bytes: 408.
@@ -245,6 +273,7 @@ pub struct Timeouts {
 impl Default for Timeouts {
     fn default() -> Self {
         Self {
+            handshake: Duration::from_secs(10),
             header: Duration::from_secs(10),
             body_gap: Duration::from_secs(30),
             write_gap: Duration::from_secs(30),
@@ -301,6 +330,10 @@ pub struct VirtualService {
     pub gateways: Vec<usize>,
     /// Rules in order; the first that matches wins.
     pub http: Vec<HttpRoute>,
+    /// Rules for connections to servers of protocol TLS that pass through, in order.
+    pub tls: Vec<L4Route>,
+    /// Rules for connections to servers of protocol TCP, and of TLS that ends here, in order.
+    pub tcp: Vec<L4Route>,
     /// Where it was written.
     pub origin: Origin,
 }
@@ -380,6 +413,10 @@ pub struct Cluster {
     pub first_byte_timeout: Duration,
     /// Between two arrivals of response body bytes, or two advances of a request body upstream: the exchange fails.
     pub body_gap_timeout: Duration,
+    /// A relayed connection without a byte in either direction: closed.
+    pub tcp_idle_timeout: Duration,
+    /// A relayed connection in all: closed.
+    pub connection_duration_max: Option<Duration>,
     /// Where the service was written.
     pub origin: Origin,
 }

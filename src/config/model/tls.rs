@@ -1,0 +1,45 @@
+//! `tls` of a server: Istio's ServerTLSSettings.
+
+use std::fmt;
+use std::sync::Arc;
+
+/// `tls = { .. }` of a server.
+#[derive(Clone, Debug)]
+pub enum ServerTls {
+    /// `PASSTHROUGH`: the bytes go to an endpoint as they are.
+    Passthrough,
+    /// `SIMPLE`, `MUTUAL`, `OPTIONAL_MUTUAL`: TLS ends here.
+    Terminate(Arc<TlsTerms>),
+}
+
+/// `mode` of a server where TLS ends.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum TlsMode {
+    /// `SIMPLE`: no client certificate is asked for.
+    Simple,
+    /// `MUTUAL`: no handshake without a good client certificate.
+    Mutual,
+    /// `OPTIONAL_MUTUAL`: none is fine, a bad one is not.
+    OptionalMutual,
+}
+
+/// How TLS ends at a server; certificates and keys are read and checked.
+pub struct TlsTerms {
+    /// Whether clients show certificates.
+    pub mode: TlsMode,
+    /// What handshakes are made with.
+    pub config: Arc<rustls::ServerConfig>,
+    /// What decides on client certificates; asked again when a session resumes.
+    pub clients: Arc<dyn rustls::server::danger::ClientCertVerifier>,
+    /// Equal where clients are treated alike: mode, authorities, names, versions, suites. Certificates do not count.
+    pub policy: [u8; 32],
+    /// Equal where a session may be resumed: the policy and the certificates.
+    pub fingerprint: [u8; 32],
+}
+
+/// Without the keys.
+impl fmt::Debug for TlsTerms {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TlsTerms").field("mode", &self.mode).finish_non_exhaustive()
+    }
+}

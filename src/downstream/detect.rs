@@ -1,0 +1,190 @@
+//! The first bytes of a connection to a TLS port: the name in its ClientHello decides whether it passes through, ends
+//! here, or is refused.
+//!
+//! What was read is passed on as it is, to the endpoint or to rustls. A client that says nothing costs no buffer; one that
+//! does not come to the end of its hello within the gateway's `handshake` time is closed without a word. One whose
+//! name leads nowhere, or whose hello is malformed, hears a fatal alert; one that does not speak TLS hears nothing.
+
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::client_hello::{self, Outcome};
+use super::handshake::handshake;
+use super::linger::linger;
+use super::session::Session;
+use crate::config::model::{Protocol, Timeouts};
+use crate::gateway::passthrough;
+use crate::gateway::plan::MadeFor;
+use crate::shard::FRESH_DRAIN;
+use crate::shard::deadlines::OnDue;
+use crate::shard::installed::Installed;
+use crate::sys::buffer::{Buffer, Class};
+use crate::table::{Entry, L4Rules, Sni};
+
+/// RFC 8446 section 6: descriptions of alerts.
+const DECODE_ERROR: u8 = 50;
+const INTERNAL_ERROR: u8 = 80;
+const UNRECOGNIZED_NAME: u8 = 112;
+
+/// What a connection turned out to be.
+pub(super) enum Found {
+    /// It is over.
+    Closed,
+    /// Requests follow.
+    Http,
+    /// Bytes for an endpoint of this cluster.
+    Relay {
+        /// The table that the cluster is of.
+        installed: Rc<Installed>,
+        /// Index.
+        cluster: usize,
+        /// What was read.
+        early: Buffer,
+    },
+}
+
+/// Finds out what to do with a connection to a listener of this kind, up to the end of a handshake.
+pub(super) async fn open(session: &Session, entry: Entry) -> Found {
+    let Some((installed, id)) = session.listener.resolve(&session.shard) else { return Found::Closed };
+    match entry {
+        Entry::Http => Found::Http,
+        Entry::Tcp => {
+            let rules = installed.table().tcp(id);
+            routed(session, installed, rules, Buffer::default())
+        }
+        Entry::Tls => {
+            let timeouts = installed.table().listener_gateway(id).timeouts.clone();
+            drop(installed);
+            match Box::pin(read_hello(session, &timeouts)).await {
+                Some(hello) => Box::pin(follow(session, hello)).await,
+                None => Found::Closed,
+            }
+        }
+    }
+}
+
+/// A whole ClientHello.
+struct Hello {
+    name: Option<Box<str>>,
+    bytes: Buffer,
+}
+
+/// Reads up to the end of the ClientHello.
+async fn read_hello(session: &Session, timeouts: &Timeouts) -> Option<Hello> {
+    let Session { shard, wire, timer, .. } = session;
+    let began_ms = shard.deadlines.now_ms();
+    let draining = shard.is_draining();
+    let wait = if draining { timeouts.handshake.min(FRESH_DRAIN) } else { timeouts.handshake };
+    timer.arm(wait, OnDue::CloseFresh);
+    wire.readable().await.ok()?;
+    if timer.fired() {
+        if !shard.is_draining() {
+            shard.stats.timeout_handshake.add();
+        }
+        return None;
+    }
+    if shard.process.buffers_exhausted() {
+        wire.socket().send_now(&alert(INTERNAL_ERROR));
+        return None;
+    }
+    let waited = Duration::from_millis(shard.deadlines.now_ms() - began_ms);
+    timer.arm(timeouts.handshake.saturating_sub(waited), OnDue::ShutRead);
+    let mut bytes = Buffer::new(Class::Medium);
+    let mut need = 1;
+    loop {
+        let (result, returned) = wire.read(bytes).await;
+        bytes = returned;
+        if !matches!(result, Ok(1..)) {
+            if timer.fired() {
+                shard.stats.timeout_handshake.add();
+            }
+            return None;
+        }
+        if bytes.len() < need {
+            continue;
+        }
+        match client_hello::walk(bytes.filled(), &mut shard.hello_scratch.borrow_mut()) {
+            Outcome::Complete(hello) => {
+                timer.disarm();
+                let name = hello.server_name.map(Box::from);
+                return Some(Hello { name, bytes });
+            }
+            Outcome::Incomplete { need: more } => {
+                need = more;
+                continue;
+            }
+            Outcome::NotTls(what) => {
+                shard.stats.tls_not_tls.add();
+                tracing::debug!(peer = %session.peer, reason = what.reason(), "not TLS");
+                return None;
+            }
+            Outcome::Malformed(why) => {
+                shard.stats.tls_malformed_hellos.add();
+                tracing::debug!(peer = %session.peer, reason = why.reason(), "malformed ClientHello");
+            }
+        }
+        refuse(session, DECODE_ERROR, timeouts.linger).await;
+        return None;
+    }
+}
+
+/// Room for the longest hello there is, and all that is read before there is a verdict.
+const _: () = assert!(client_hello::WIRE_BYTES_MAX < Class::Medium.bytes());
+
+/// Does what the hello asks for. The bounds on time are those of the gateway that the name belongs to from here on.
+async fn follow(session: &Session, hello: Hello) -> Found {
+    let Some((installed, id)) = session.listener.resolve(&session.shard) else { return Found::Closed };
+    let Hello { name, bytes } = hello;
+    let (rules, early) = match installed.table().sni(id, name.as_deref()) {
+        Sni::Passthrough { gateway, rules } => {
+            let linger = gateway.timeouts.linger;
+            match passthrough::route(&session.shard, &installed, rules, session.relay_client()) {
+                Some(cluster) => return Found::Relay { installed, cluster, early: bytes },
+                None => return unknown_name(session, linger).await,
+            }
+        }
+        Sni::Terminate { gateway, server, terms, rules } => {
+            let made_for =
+                MadeFor { gateway: Arc::clone(&gateway.name), policy: terms.policy, named: name.is_some() };
+            if handshake(session, bytes, terms, made_for, &gateway.timeouts).await.is_err() {
+                return Found::Closed;
+            }
+            if server.protocol == Protocol::Https {
+                return Found::Http;
+            }
+            (rules, Buffer::default())
+        }
+        Sni::Unknown => {
+            let linger = installed.table().listener_gateway(id).timeouts.linger;
+            drop(installed);
+            return unknown_name(session, linger).await;
+        }
+    };
+    routed(session, installed, rules, early)
+}
+
+/// Chooses where the bytes go.
+fn routed(session: &Session, installed: Rc<Installed>, rules: L4Rules, early: Buffer) -> Found {
+    match passthrough::route(&session.shard, &installed, rules, session.relay_client()) {
+        Some(cluster) => Found::Relay { installed, cluster, early },
+        None => Found::Closed,
+    }
+}
+
+async fn unknown_name(session: &Session, linger: Duration) -> Found {
+    session.shard.stats.tls_unknown_names.add();
+    refuse(session, UNRECOGNIZED_NAME, linger).await;
+    Found::Closed
+}
+
+/// Says why, and closes so that the client hears it.
+async fn refuse(session: &Session, description: u8, time: Duration) {
+    session.wire.socket().send_now(&alert(description));
+    linger(&session.shard, &session.wire, &session.timer, time).await;
+}
+
+/// A fatal alert in clear text: its record and level (RFC 8446 section 5.1).
+const fn alert(description: u8) -> [u8; 7] {
+    [0x15, 3, 3, 0, 2, 2, description]
+}

@@ -1,0 +1,92 @@
+//! A TLS handshake as the server (RFC 8446 section 2, RFC 5246 section 7.3), over the bytes that `detect` has read.
+//!
+//! Its time is bounded by the gateway's `handshake` timer, its bytes by rustls. A client that fails it hears an alert.
+
+use std::time::Duration;
+
+use rustls::pki_types::UnixTime;
+
+use super::linger::linger;
+use super::response_sink::send;
+use super::session::Session;
+use crate::config::model::{Timeouts, TlsTerms};
+use crate::gateway::plan::MadeFor;
+use crate::shard::deadlines::OnDue;
+use crate::sys::buffer::{Buffer, Class};
+use crate::tls::machine::{Machine, TlsError};
+
+/// The handshake did not come to its end; the connection is over.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) struct NoTls;
+
+/// Makes a handshake of which `hello` is the beginning. Afterwards the session's bytes go through TLS.
+pub(super) async fn handshake(
+    session: &Session,
+    hello: Buffer,
+    terms: &TlsTerms,
+    made_for: MadeFor,
+    timeouts: &Timeouts,
+) -> Result<(), NoTls> {
+    let stats = &session.shard.stats;
+    let mut machine = match Machine::new(terms.config.clone()) {
+        Ok(machine) => machine,
+        Err(error) => return Err(refused(session, &error)),
+    };
+    session.timer.arm(timeouts.handshake, OnDue::CancelRead);
+    let mut received = hello;
+    loop {
+        let fed = machine.feed(received, &mut Buffer::default());
+        flush(session, &mut machine, timeouts.write_gap).await?;
+        if let Err(error) = fed {
+            let refused = refused(session, &error);
+            linger(&session.shard, &session.wire, &session.timer, timeouts.linger).await;
+            return Err(refused);
+        }
+        if !machine.is_handshaking() {
+            break;
+        }
+        let handle = session.timer.cancel_handle();
+        let (result, buffer) = session.wire.read_cancelable(Buffer::new(Class::Medium), handle).await;
+        if !matches!(result, Ok(1..)) {
+            if session.timer.fired() { &stats.timeout_handshake } else { &stats.tls_refused }.add();
+            return Err(NoTls);
+        }
+        received = buffer;
+    }
+    session.timer.disarm();
+    session.timer.forget_canceller();
+    if machine.is_resumed() {
+        if !is_still_good(&machine, terms) {
+            stats.tls_refused.add();
+            return Err(NoTls);
+        }
+        stats.tls_resumed.add();
+    }
+    stats.tls_handshakes.add();
+    session.wire.start_tls(machine, made_for);
+    Ok(())
+}
+
+/// rustls takes a resumed session's client certificate as it was verified then; it may have ended since, or the list of
+/// revoked ones has.
+fn is_still_good(machine: &Machine, terms: &TlsTerms) -> bool {
+    match machine.client_certificates() {
+        [] => true,
+        [leaf, chain @ ..] => terms.clients.verify_client_cert(leaf, chain, UnixTime::now()).is_ok(),
+    }
+}
+
+async fn flush(session: &Session, machine: &mut Machine, gap: Duration) -> Result<(), NoTls> {
+    let mut output = Buffer::new(Class::Small);
+    if !machine.take_output(&mut output) {
+        return Ok(());
+    }
+    let timer = session.shard.deadlines.timer(session.wire.fd());
+    send(&session.wire, &timer, &session.shard.stats, &mut output, gap).await.map_err(|_| NoTls)
+}
+
+fn refused(session: &Session, TlsError(error): &TlsError) -> NoTls {
+    session.shard.stats.tls_refused.add();
+    tracing::debug!(peer = %session.peer, %error, "TLS handshake failed");
+    NoTls
+}

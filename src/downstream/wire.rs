@@ -1,0 +1,288 @@
+//! A client's connection as its session sees it: plain bytes over TCP, or over TLS once a handshake has made it so.
+//!
+//! Both directions may be under way at once. Nothing is held over a wait but what a peer's partial record makes
+//! necessary: an idle connection has no buffer here.
+
+use std::cell::{Cell, OnceCell, RefCell};
+use std::io;
+use std::net::Shutdown;
+use std::os::fd::RawFd;
+
+use monoio::io::CancelHandle;
+
+use crate::gateway::plan::MadeFor;
+use crate::gateway::stream::ByteStream;
+use crate::sys::buffer::{Buffer, Class};
+use crate::sys::socket::Socket;
+use crate::tls::machine::{Machine, TlsError};
+
+/// Plain bytes that are encrypted at a time: three records and what they add lie in one buffer.
+const PIECE_BYTES: usize = 48 * 1024;
+
+/// A client's connection.
+pub struct Wire {
+    socket: Socket,
+    tls: OnceCell<Box<Tls>>,
+}
+
+struct Tls {
+    made_for: MadeFor,
+    machine: RefCell<Machine>,
+    /// Part of what was encrypted may not be sent yet: nothing else can go out.
+    mid_write: Cell<bool>,
+    /// The end of the bytes must look like what it is, a cut.
+    cut: Cell<bool>,
+}
+
+impl Wire {
+    /// A plain connection.
+    #[must_use]
+    pub fn new(socket: Socket) -> Self {
+        Self { socket, tls: OnceCell::new() }
+    }
+
+    /// From now on everything goes through TLS, whose handshake is over. Once.
+    pub fn start_tls(&self, machine: Machine, made_for: MadeFor) {
+        let tls = Tls {
+            made_for,
+            machine: RefCell::new(machine),
+            mid_write: Cell::new(false),
+            cut: Cell::new(false),
+        };
+        let started = self.tls.set(Box::new(tls));
+        debug_assert!(started.is_ok());
+    }
+
+    /// Whether TLS ends here.
+    #[must_use]
+    pub fn is_tls(&self) -> bool {
+        self.tls.get().is_some()
+    }
+
+    /// What the connection was made for; `None` without TLS.
+    #[must_use]
+    pub fn made_for(&self) -> Option<&MadeFor> {
+        self.tls.get().map(|tls| &tls.made_for)
+    }
+
+    /// The socket below.
+    #[must_use]
+    pub const fn socket(&self) -> &Socket {
+        &self.socket
+    }
+
+    /// The socket, where the bytes of the connection are those on the socket.
+    #[must_use]
+    pub fn plain(&self) -> Option<&Socket> {
+        (!self.is_tls()).then_some(&self.socket)
+    }
+
+    /// The descriptor, valid while the connection lives.
+    #[must_use]
+    pub fn fd(&self) -> RawFd {
+        self.socket.fd()
+    }
+
+    /// Whether bytes are here that a wait for the socket would not tell of.
+    #[must_use]
+    pub fn has_pending(&self) -> bool {
+        self.tls.get().is_some_and(|tls| tls.machine.borrow().has_plain())
+    }
+
+    /// Whether part of a record is here and its rest is not.
+    #[must_use]
+    pub fn is_mid_record(&self) -> bool {
+        self.tls.get().is_some_and(|tls| tls.machine.borrow().is_mid_record())
+    }
+
+    /// Waits until a read is likely not to wait. Loses nothing when dropped.
+    ///
+    /// # Errors
+    /// Those of the socket.
+    pub async fn readable(&self) -> io::Result<()> {
+        if self.has_pending() {
+            return Ok(());
+        }
+        self.socket.readable().await
+    }
+
+    /// Appends what arrives to `buffer`, which must have room; `Ok(0)` is the end of the stream, `UnexpectedEof` an end
+    /// that TLS did not announce. Ended early with `ECANCELED` by the handle's canceller.
+    pub async fn read_cancelable(&self, buffer: Buffer, handle: CancelHandle) -> (io::Result<usize>, Buffer) {
+        match self.tls.get() {
+            None => self.socket.read_cancelable(buffer, handle).await,
+            Some(tls) => {
+                let read = async |room| self.socket.read_cancelable(room, handle.clone()).await;
+                tls.read(&self.socket, read, buffer).await
+            }
+        }
+    }
+
+    /// As [`Self::read_cancelable`], without a canceller.
+    pub async fn read(&self, buffer: Buffer) -> (io::Result<usize>, Buffer) {
+        match self.tls.get() {
+            None => self.socket.read(buffer).await,
+            Some(tls) => tls.read(&self.socket, async |room| self.socket.read(room).await, buffer).await,
+        }
+    }
+
+    /// Sends all of `buffer` and returns it empty; after an error it may still hold what was not sent. Calls `advance`
+    /// before each piece: a timer armed there measures the gap between two, not the whole.
+    pub async fn write_all(&self, buffer: Buffer, advance: impl Fn()) -> (io::Result<()>, Buffer) {
+        match self.tls.get() {
+            None => self.socket.write_all(buffer, advance).await,
+            Some(tls) => tls.write_all(&self.socket, buffer, advance).await,
+        }
+    }
+
+    /// Ends sending; over TLS it says so first, where that does not mean to wait.
+    pub(super) fn end_sending(&self) {
+        self.say_goodbye();
+        self.socket.shutdown(Shutdown::Write);
+    }
+
+    /// What was sent is not whole and must not look so to the peer.
+    pub fn cut(&self) {
+        if let Some(tls) = self.tls.get() {
+            tls.cut.set(true);
+        }
+    }
+
+    /// Makes the coming close a reset.
+    pub(super) fn abort(&self) {
+        self.cut();
+        self.socket.reset_on_close();
+    }
+
+    /// Sends close_notify, unless part of something else is under way or the content was cut.
+    fn say_goodbye(&self) {
+        let Some(tls) = self.tls.get() else { return };
+        if tls.cut.get() || tls.mid_write.get() {
+            return;
+        }
+        let mut record = Buffer::new(Class::Small);
+        if tls.machine.borrow_mut().close(&mut record).is_ok() {
+            self.socket.send_now(record.filled());
+        }
+    }
+}
+
+impl ByteStream for Wire {
+    async fn readable(&self) -> io::Result<()> {
+        self.readable().await
+    }
+
+    async fn read(&self, buffer: Buffer) -> (io::Result<usize>, Buffer) {
+        self.read(buffer).await
+    }
+
+    async fn read_cancelable(&self, buffer: Buffer, handle: CancelHandle) -> (io::Result<usize>, Buffer) {
+        self.read_cancelable(buffer, handle).await
+    }
+
+    async fn write_all(&self, buffer: Buffer, advance: impl Fn()) -> (io::Result<()>, Buffer) {
+        self.write_all(buffer, advance).await
+    }
+
+    fn end_sending(&self) {
+        self.end_sending();
+    }
+
+    fn cut(&self) {
+        self.cut();
+    }
+
+    fn plain(&self) -> Option<&Socket> {
+        self.plain()
+    }
+
+    fn socket(&self) -> &Socket {
+        self.socket()
+    }
+}
+
+/// Every end of a connection that was not cut is announced.
+impl Drop for Wire {
+    fn drop(&mut self) {
+        self.say_goodbye();
+    }
+}
+
+impl Tls {
+    async fn read(
+        &self,
+        socket: &Socket,
+        receive: impl AsyncFn(Buffer) -> (io::Result<usize>, Buffer),
+        mut buffer: Buffer,
+    ) -> (io::Result<usize>, Buffer) {
+        // The caller's room says how much it can use at a time; a record needs a buffer of its own class at least.
+        let class = if buffer.spare() >= Class::Large.bytes() / 2 { Class::Large } else { Class::Medium };
+        loop {
+            {
+                let mut machine = self.machine.borrow_mut();
+                let count = machine.take_plain(&mut buffer);
+                if count > 0 {
+                    return (Ok(count), buffer);
+                }
+                if machine.is_peer_closed() {
+                    return (Ok(0), buffer);
+                }
+                if machine.has_failed() {
+                    let mut alert = Buffer::new(Class::Small);
+                    if !self.mid_write.get() && machine.take_output(&mut alert) {
+                        socket.send_now(alert.filled());
+                    }
+                    return (Err(io::ErrorKind::InvalidData.into()), buffer);
+                }
+            }
+            let (result, received) = receive(Buffer::new(class)).await;
+            match result {
+                Ok(0) => return (Err(io::ErrorKind::UnexpectedEof.into()), buffer),
+                Ok(_) => {
+                    let before = buffer.len();
+                    // What came before an error is still good; the next look tells of it.
+                    let _ = self.machine.borrow_mut().feed(received, &mut buffer);
+                    if buffer.len() > before {
+                        return (Ok(buffer.len() - before), buffer);
+                    }
+                }
+                Err(error) => return (Err(error), buffer),
+            }
+        }
+    }
+
+    async fn write_all(
+        &self,
+        socket: &Socket,
+        mut buffer: Buffer,
+        advance: impl Fn(),
+    ) -> (io::Result<()>, Buffer) {
+        while !buffer.is_empty() {
+            let piece = buffer.filled().get(..buffer.len().min(PIECE_BYTES)).unwrap_or_default();
+            let count = piece.len();
+            let mut records = Buffer::new(class_for(count));
+            if let Err(TlsError(error)) = self.machine.borrow_mut().encrypt(piece, &mut records) {
+                return (Err(io::Error::new(io::ErrorKind::InvalidData, error)), buffer);
+            }
+            self.mid_write.set(true);
+            let (sent, _) = socket.write_all(records, &advance).await;
+            if let Err(error) = sent {
+                return (Err(error), buffer);
+            }
+            self.mid_write.set(false);
+            buffer.consume(count);
+        }
+        (Ok(()), buffer)
+    }
+}
+
+/// The class that holds the records of so many bytes, in the common case.
+const fn class_for(plain: usize) -> Class {
+    if plain < Class::Small.bytes() - 64 {
+        Class::Small
+    } else if plain < Class::Medium.bytes() - 128 {
+        Class::Medium
+    } else {
+        Class::Large
+    }
+}

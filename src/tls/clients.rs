@@ -1,0 +1,244 @@
+//! Which client certificates are good: a chain to the configured authorities that no CRL revokes (RFC 5280), and, where
+//! the operator names clients, one of their names or fingerprints.
+
+use std::sync::Arc;
+
+use aws_lc_rs::digest::{SHA256, digest};
+use rustls::client::danger::HandshakeSignatureValid;
+use rustls::crypto::CryptoProvider;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, UnixTime};
+use rustls::server::WebPkiClientVerifier;
+use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
+use rustls::{
+    CertificateError, DigitallySignedStruct, DistinguishedName, Error, RootCertStore, SignatureScheme,
+};
+use x509_parser::prelude::{CertificateRevocationList, FromDer, GeneralName, X509Certificate};
+
+use super::digest::{Parts, Sha256};
+
+/// What a server asks of its clients' certificates.
+#[derive(Clone, Debug)]
+pub struct ClientPolicy {
+    /// A client without a certificate is served, too.
+    pub optional: bool,
+    /// Authorities.
+    pub roots: Arc<Roots>,
+    /// Revocation lists.
+    pub crls: Option<Arc<Crls>>,
+    /// How the lists are used.
+    pub revocation: Revocation,
+    /// DNS, URI or e-mail names, one of which the certificate must have; empty for any.
+    pub names: Vec<Box<str>>,
+    /// Fingerprints of public keys (of the SubjectPublicKeyInfo).
+    pub spki: Vec<Sha256>,
+    /// Fingerprints of certificates. One of either list must be the client's; both empty for any.
+    pub certificates: Vec<Sha256>,
+}
+
+/// How revocation lists are used; by default the strict way.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Revocation {
+    /// Only the client's own certificate is looked up, not those of the authorities above it.
+    pub leaf_only: bool,
+    /// A certificate whose authority has no list here is good.
+    pub allow_unknown: bool,
+    /// A list beyond its time still counts.
+    pub allow_expired: bool,
+}
+
+/// Authorities that client certificates are held against.
+#[derive(Clone, Debug)]
+pub struct Roots {
+    store: Arc<RootCertStore>,
+    /// Of their bytes.
+    digest: Sha256,
+}
+
+impl Roots {
+    /// Takes certificates; at least one.
+    ///
+    /// # Errors
+    /// A sentence on which of them can not be used.
+    pub fn new(certificates: &[CertificateDer<'static>]) -> Result<Self, String> {
+        let mut store = RootCertStore::empty();
+        for (at, certificate) in (1..).zip(certificates) {
+            store.add(certificate.clone()).map_err(|error| format!("certificate {at}: {error}"))?;
+        }
+        let mut parts = Parts::new();
+        parts.list(b"roots", certificates.iter().map(AsRef::as_ref));
+        Ok(Self { store: Arc::new(store), digest: parts.finish() })
+    }
+}
+
+/// Revocation lists; at least one.
+#[derive(Clone, Debug)]
+pub struct Crls {
+    lists: Vec<CertificateRevocationListDer<'static>>,
+    /// Of their bytes.
+    digest: Sha256,
+    /// Seconds since 1970 at which the first of them is out of date.
+    pub next_update: Option<i64>,
+}
+
+impl Crls {
+    /// Takes lists.
+    ///
+    /// # Errors
+    /// A sentence on which of them can not be used.
+    pub fn new(lists: Vec<CertificateRevocationListDer<'static>>) -> Result<Self, String> {
+        let mut next_update: Option<i64> = None;
+        for (at, list) in (1..).zip(&lists) {
+            let (_, parsed) = CertificateRevocationList::from_der(list)
+                .map_err(|_| format!("list {at} is no certificate revocation list"))?;
+            let next = parsed.next_update().map(|time| time.timestamp());
+            next_update = [next_update, next].into_iter().flatten().min();
+        }
+        let mut parts = Parts::new();
+        parts.list(b"crls", lists.iter().map(AsRef::as_ref));
+        Ok(Self { digest: parts.finish(), lists, next_update })
+    }
+
+    /// Reads a PEM file.
+    ///
+    /// # Errors
+    /// A sentence about the file.
+    pub fn read(pem: &[u8]) -> Result<Self, String> {
+        let lists: Vec<_> = CertificateRevocationListDer::pem_slice_iter(pem)
+            .collect::<Result<_, _>>()
+            .map_err(|error| format!("is not PEM: {error}"))?;
+        match lists.is_empty() {
+            true => Err("holds no certificate revocation list".to_owned()),
+            false => Self::new(lists),
+        }
+    }
+}
+
+impl ClientPolicy {
+    /// Equal for equal policies.
+    pub(super) fn digest(&self) -> Sha256 {
+        let Revocation { leaf_only, allow_unknown, allow_expired } = self.revocation;
+        let mut parts = Parts::new();
+        parts.add(&[self.optional, leaf_only, allow_unknown, allow_expired].map(u8::from));
+        parts.add(&self.roots.digest);
+        parts.list(b"crls", self.crls.iter().map(|crls| &crls.digest[..]));
+        parts.list(b"names", self.names.iter().map(|name| name.as_bytes()));
+        parts.list(b"spki", self.spki.iter().map(|pin| &pin[..]));
+        parts.list(b"pins", self.certificates.iter().map(|pin| &pin[..]));
+        parts.finish()
+    }
+}
+
+/// The verifier of a policy.
+///
+/// # Errors
+/// A sentence on what in the authorities or lists can not be used.
+pub fn verifier(
+    policy: &ClientPolicy,
+    provider: &Arc<CryptoProvider>,
+) -> Result<Arc<dyn ClientCertVerifier>, String> {
+    let roots = Arc::clone(&policy.roots.store);
+    let mut builder = WebPkiClientVerifier::builder_with_provider(roots, Arc::clone(provider));
+    if let Some(crls) = &policy.crls {
+        builder = builder.with_crls(crls.lists.iter().cloned());
+        if policy.revocation.leaf_only {
+            builder = builder.only_check_end_entity_revocation();
+        }
+        if policy.revocation.allow_unknown {
+            builder = builder.allow_unknown_revocation_status();
+        }
+        if !policy.revocation.allow_expired {
+            builder = builder.enforce_revocation_expiration();
+        }
+    }
+    if policy.optional {
+        builder = builder.allow_unauthenticated();
+    }
+    let chain = builder.build().map_err(|error| error.to_string())?;
+    if policy.names.is_empty() && policy.spki.is_empty() && policy.certificates.is_empty() {
+        return Ok(chain);
+    }
+    let ClientPolicy { names, spki, certificates, .. } = policy.clone();
+    Ok(Arc::new(NamedClients { chain, names, spki, certificates }))
+}
+
+/// Good chains of certain clients only.
+#[derive(Debug)]
+struct NamedClients {
+    chain: Arc<dyn ClientCertVerifier>,
+    names: Vec<Box<str>>,
+    spki: Vec<Sha256>,
+    certificates: Vec<Sha256>,
+}
+
+impl NamedClients {
+    fn is_named(&self, leaf: &CertificateDer<'_>) -> bool {
+        let Ok((_, parsed)) = X509Certificate::from_der(leaf) else { return false };
+        let named = || {
+            let Ok(Some(names)) = parsed.subject_alternative_name() else { return false };
+            names.value.general_names.iter().any(|name| match name {
+                GeneralName::DNSName(name) => self.names.iter().any(|known| known.eq_ignore_ascii_case(name)),
+                GeneralName::URI(name) | GeneralName::RFC822Name(name) => {
+                    self.names.iter().any(|known| **known == **name)
+                }
+                _ => false,
+            })
+        };
+        let pinned = |pins: &[Sha256], bytes: &[u8]| {
+            pins.iter().any(|pin| pin[..] == *digest(&SHA256, bytes).as_ref())
+        };
+        let unpinned = self.spki.is_empty() && self.certificates.is_empty();
+        (self.names.is_empty() || named())
+            && (unpinned || pinned(&self.spki, parsed.public_key().raw) || pinned(&self.certificates, leaf))
+    }
+}
+
+impl ClientCertVerifier for NamedClients {
+    fn offer_client_auth(&self) -> bool {
+        self.chain.offer_client_auth()
+    }
+
+    fn client_auth_mandatory(&self) -> bool {
+        self.chain.client_auth_mandatory()
+    }
+
+    fn root_hint_subjects(&self) -> &[DistinguishedName] {
+        self.chain.root_hint_subjects()
+    }
+
+    fn verify_client_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        now: UnixTime,
+    ) -> Result<ClientCertVerified, Error> {
+        let verified = self.chain.verify_client_cert(end_entity, intermediates, now)?;
+        if self.is_named(end_entity) {
+            Ok(verified)
+        } else {
+            Err(Error::InvalidCertificate(CertificateError::ApplicationVerificationFailure))
+        }
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        self.chain.verify_tls12_signature(message, cert, dss)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        self.chain.verify_tls13_signature(message, cert, dss)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.chain.supported_verify_schemes()
+    }
+}
