@@ -69,14 +69,11 @@ impl Wanted {
     }
 }
 
-/// What is stapled to each certificate.
-type OcspResponses = Vec<Option<Vec<u8>>>;
-
 /// Compiles terms; equal ones become one object, and so do equal policies on clients: lists of revoked certificates are
 /// large.
 #[derive(Default)]
 pub struct Compiler {
-    terms: HashMap<(Sha256, OcspResponses), Arc<TlsTerms>>,
+    terms: HashMap<Sha256, Arc<TlsTerms>>,
     verifiers: HashMap<Sha256, Arc<dyn ClientCertVerifier>>,
 }
 
@@ -89,8 +86,12 @@ impl Compiler {
         let policy = wanted.policy();
         let fingerprint = wanted.fingerprint(&policy);
         // A new OCSP response is no other policy, but it is another configuration.
-        let responses = wanted.pairs.iter().map(|pair| pair.certified.ocsp.clone()).collect();
-        let key = (fingerprint, responses);
+        let mut parts = Parts::new();
+        parts.add(&fingerprint);
+        for pair in &wanted.pairs {
+            parts.list(b"response", pair.certified.ocsp.iter().map(|response| &response[..]));
+        }
+        let key = parts.finish();
         if let Some(known) = self.terms.get(&key) {
             return Ok(Arc::clone(known));
         }
@@ -103,7 +104,7 @@ impl Compiler {
             Some(policy) if policy.optional => TlsMode::OptionalMutual,
             Some(_) => TlsMode::Mutual,
         };
-        let config = Arc::new(server_config(wanted, &clients, fingerprint)?);
+        let config = Arc::new(server_config(wanted, &clients, Tickets::new(fingerprint, mode))?);
         let terms = Arc::new(TlsTerms { mode, config, clients, policy, fingerprint });
         self.terms.insert(key, Arc::clone(&terms));
         Ok(terms)
@@ -123,7 +124,7 @@ impl Compiler {
 fn server_config(
     wanted: &Wanted,
     clients: &Arc<dyn ClientCertVerifier>,
-    fingerprint: Sha256,
+    tickets: Tickets,
 ) -> Result<ServerConfig, String> {
     let mut provider = CryptoProvider::clone(&PROVIDER);
     provider.cipher_suites.clone_from(&wanted.suites);
@@ -140,7 +141,7 @@ fn server_config(
         .with_cert_resolver(Arc::new(BySignature(certified)));
     config.alpn_protocols = wanted.alpn.iter().map(|protocol| protocol.to_vec()).collect();
     config.session_storage = Arc::new(NoServerSessionStorage {});
-    config.ticketer = Arc::new(Tickets::new(fingerprint));
+    config.ticketer = Arc::new(tickets);
     config.send_tls13_tickets = TLS13_TICKETS;
     Ok(config)
 }
