@@ -103,13 +103,11 @@ pub(super) fn read(reader: &mut Reader<'_>, named: &Named, bytes_max: usize) -> 
         Ok(content) => return Some(content),
         Err(reason) => reason,
     };
-    let shown = if named.is_secret && !reader.files.exists(&named.path) {
-        "its file".to_owned()
-    } else {
-        named.shown()
-    };
-    let message = format!("`{}`: {shown}: {reason}", named.key);
     let expected = "a readable file; a relative path starts at the directory of this file";
-    reader.push(Problem::error("bad-file", named.place, message).expected(expected));
+    let hidden = named.is_secret && !reader.files.exists(&named.path);
+    let shown = if hidden { "its file".to_owned() } else { named.shown() };
+    let message = format!("`{}`: {shown}: {reason}", named.key);
+    let hint = hidden.then(|| "the path is not shown: a key may have been written in its place".to_owned());
+    reader.push(Problem::error("bad-file", named.place, message).expected(expected).hint_if(hint));
     None
 }

@@ -189,6 +189,8 @@ pub(super) static SERVER_TLS: Schema = Schema::new(
     ("ssl_ciphers", "write `cipher_suites` or `cipher_profile`"),
     ("tls_certificates", "write `certificates`"),
     ("credential_name", "write `server_certificate` and `private_key`, paths of files"),
+    ("AUTO_PASSTHROUGH", "`PASSTHROUGH` with [[virtual_service.tls]] rules says where each name goes"),
+    ("ISTIO_MUTUAL", "write `MUTUAL` with certificates of your own: there is no Istio to issue them"),
 ]);
 
 pub(super) static CERTIFICATE: Schema = Schema::new(

@@ -38,12 +38,14 @@ const MODES: [(&str, Mode); 4] = [
 ];
 
 /// Keys that say something of TLS that ends here.
-const KEYS_OF_TERMINATION: [&str; 6] = [
+const KEYS_OF_TERMINATION: [&str; 8] = [
     "server_certificate",
     "private_key",
+    "ocsp_response",
     "certificates",
     "min_protocol_version",
     "max_protocol_version",
+    "cipher_profile",
     "cipher_suites",
 ];
 
@@ -308,7 +310,7 @@ fn roots(reader: &mut Reader<'_>, named: &Named) -> Option<Arc<Roots>> {
         match read_chain(&pem) {
             Ok(chain) => match Roots::new(&chain) {
                 Ok(roots) => return Some(Arc::new(roots)),
-                Err(reason) => reader.push(problem(&format!("can not be used: {reason}"))),
+                Err(reason) => reader.push(problem(&format!("holds no authorities: {reason}"))),
             },
             Err(fault) => reader.push(problem(fault.reason).hint_if(fault.hint.map(str::to_owned))),
         }

@@ -63,9 +63,7 @@ impl Roots {
     pub fn new(certificates: &[CertificateDer<'static>]) -> Result<Self, String> {
         let mut store = RootCertStore::empty();
         for (at, certificate) in (1..).zip(certificates) {
-            store
-                .add(certificate.clone())
-                .map_err(|error| format!("certificate {at} can not be used: {error}"))?;
+            store.add(certificate.clone()).map_err(|error| format!("certificate {at}: {error}"))?;
         }
         let mut parts = Parts::new();
         parts.list(b"roots", certificates.iter().map(AsRef::as_ref));
