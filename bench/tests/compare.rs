@@ -201,6 +201,8 @@ fn nothing_outlives_a_killed_harness() {
         program(folder.path(), "parent", &format!("{serve} --threads 2 >/dev/null & {serve} & wait"));
     let arguments = ["compare", "h1-keepalive", "--seconds", "60", "--ringgate", parent.to_str().unwrap()];
     let mut command = Command::new(HARNESS);
+    // Its scratch folder stays, inside of this one.
+    command.env("TMPDIR", folder.path());
     command.args(arguments).args(NONE).stdout(Stdio::null()).stderr(Stdio::null());
     let mut harness = command.spawn().unwrap();
     wait("the proxy and its child", || running(&own) == 2);

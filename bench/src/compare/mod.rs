@@ -218,9 +218,14 @@ fn compare(args: &CompareArgs) -> Result<bool, String> {
         Comparison { format: FORMAT, receipt, interrupted: false, missing, cases: Vec::new() };
     let runner = Runner { args, installed: &installed, backends, progress: &progress };
     for case in &cases {
-        let result = runner.case(case, &comparison.receipt.generator)?;
-        comparison.cases.push(result);
+        let result = runner.case(case, &comparison.receipt.generator);
         comparison.interrupted = process::is_interrupted();
+        match result {
+            Ok(result) => comparison.cases.push(result),
+            // The backend's start was interrupted.
+            Err(_) if comparison.interrupted => {}
+            Err(error) => return Err(error),
+        }
         // What was measured so far stays, whatever happens next.
         write(args, &comparison)?;
         if comparison.interrupted {

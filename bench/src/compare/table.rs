@@ -10,7 +10,8 @@ pub(crate) const LEGEND: &str = "  [a-b]     least and greatest of the rounds; i
   ~N%       from least to greatest, as a share of the median
   x best    the figure divided by that of the best other peer; better or worse
             by at least 10 % and with no overlap of the rounds, else a tie; no
-            word with fewer than 3 valid rounds or with proxy and load on one core
+            word with fewer than 3 valid rounds, or where the load shares the
+            cores of the proxy
   busy %    share of the time of its cores that the proxy ran
   waited %  share of that time in which it was ready and others ran there
 ";

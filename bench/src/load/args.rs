@@ -60,7 +60,7 @@ Examples:
   ringgate-bench load http://127.0.0.1:8080/ --cores 2-3 --duration 30s --json
   ringgate-bench load http://127.0.0.1:8080/in --method POST --body-bytes 16384
   ringgate-bench load http://127.0.0.1:8080/ --hosts 1000 --host-pattern 'h{}.a'
-  ringgate-bench load https://127.0.0.1:8443/ --ca root.pem --sni www.example.com
+  ringgate-bench load https://127.0.0.1:8443/ --ca root.pem --sni example.com
   ringgate-bench load https://127.0.0.1:8443/ --insecure --close --tls-resume
 
 Exit codes:

@@ -46,7 +46,7 @@ fn timeouts_are_in_the_latency() {
 /// A few failures are said, many are no result unless they are allowed.
 #[test]
 fn failures_are_said_and_bounded() {
-    let backend = Backend::start(&["--failure-rate", "0.2"]);
+    let backend = Backend::start(&["--failure-rate", "0.2", "--latency", "2ms"]);
     let arguments = "--requests 500 --duration 20s --warmup 0s --connections 2";
     let report: LoadReport = load(backend.address, arguments);
     assert!(report.invalid_reasons[0].contains("more than --max-errors (1.0 %)"), "{report:?}");
@@ -57,7 +57,8 @@ fn failures_are_said_and_bounded() {
 /// A reader that went away is no failure, a full disk is one.
 #[test]
 fn output_that_can_not_be_written() {
-    let backend = Backend::start(&[]);
+    // The generator must have time to spare, or the run is invalid.
+    let backend = Backend::start(&["--latency", "20ms"]);
     let url = format!("http://{}/", backend.address);
     let arguments =
         [&["load", &url, "--requests", "5", "--warmup", "0s"][..], &["micro", "--list"], &["--help"]];
