@@ -63,7 +63,7 @@ pub(super) async fn handshake(
         stats.tls_resumed.add();
     }
     stats.tls_handshakes.add();
-    session.wire.start_tls(machine, made_for);
+    session.wire.start_tls(&session.shard, machine, made_for);
     Ok(())
 }
 
