@@ -77,6 +77,8 @@ pub enum HeaderId {
     Upgrade,
     /// `Via`
     Via,
+    /// `X-Forwarded-Client-Cert`
+    XForwardedClientCert,
     /// `X-Forwarded-For`
     XForwardedFor,
     /// `X-Forwarded-Host`

@@ -101,7 +101,8 @@ both_drivers! {
                 &gateway,
                 &backend,
                 "X-Forwarded-For: 6.6.6.6\r\nX-Forwarded-Proto: https\r\nX-Forwarded-Host: evil.test\r\nX-Forwarded-Port: 1\r\n\
-                 X-Real-IP: 6.6.6.6\r\nForwarded: for=6.6.6.6\r\nVia: 1.1 evil\r\nX-Request-Id: evil\r\nX_Forwarded_For: 6.6.6.6\r\n",
+                 X-Real-IP: 6.6.6.6\r\nForwarded: for=6.6.6.6\r\nVia: 1.1 evil\r\nX-Request-Id: evil\r\nX_Forwarded_For: 6.6.6.6\r\n\
+                 X-Forwarded-Client-Cert: Hash=0\r\nX_Forwarded_Client_Cert: Hash=0\r\n",
             );
             let get = |name: &str| request.headers.get(name);
             assert_eq!(get("x-forwarded-for"), Some("127.0.0.1"));
@@ -109,6 +110,7 @@ both_drivers! {
             assert_eq!(get("x-forwarded-host"), Some("a.test"));
             assert_eq!(get("via"), Some("1.1 ringgate"));
             assert_eq!((get("x-forwarded-port"), get("x-real-ip"), get("forwarded"), get("x_forwarded_for")), (None, None, None, None));
+            assert_eq!((get("x-forwarded-client-cert"), get("x_forwarded_client_cert")), (None, None));
             assert!(get("x-request-id").is_some_and(|id| id != "evil" && id.len() >= 16), "{request:?}");
         }
     }

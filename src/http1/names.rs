@@ -34,6 +34,7 @@ pub fn classify(name: &[u8]) -> HeaderId {
         (17, b'x') => &[(b"x-forwarded-proto", HeaderId::XForwardedProto)],
         (18, b'p') => &[(b"proxy-authenticate", HeaderId::ProxyAuthenticate)],
         (19, b'p') => &[(b"proxy-authorization", HeaderId::ProxyAuthorization)],
+        (23, b'x') => &[(b"x-forwarded-client-cert", HeaderId::XForwardedClientCert)],
         _ => &[],
     };
     for (text, id) in candidates {
@@ -50,11 +51,11 @@ pub fn classify(name: &[u8]) -> HeaderId {
 /// carry a client's word past the rules for the real one. Other names with `_` are passed on unchanged.
 #[must_use]
 pub fn is_disguised(name: &[u8]) -> bool {
-    // The longest known name has 19 bytes.
-    if !(9..=19).contains(&name.len()) || memchr::memchr(b'_', name).is_none() {
+    // The longest known name has 23 bytes.
+    if !(9..=23).contains(&name.len()) || memchr::memchr(b'_', name).is_none() {
         return false;
     }
-    let mut plain = [0; 19];
+    let mut plain = [0; 23];
     for (to, from) in plain.iter_mut().zip(name) {
         *to = if *from == b'_' { b'-' } else { *from };
     }
@@ -143,6 +144,7 @@ mod tests {
             ("Via", HeaderId::Via),
             ("X-Forwarded-For", HeaderId::XForwardedFor),
             ("X-Forwarded-Host", HeaderId::XForwardedHost),
+            ("X-Forwarded-Client-Cert", HeaderId::XForwardedClientCert),
             ("X-Forwarded-Port", HeaderId::XForwardedPort),
             ("X-Forwarded-Proto", HeaderId::XForwardedProto),
             ("X-Real-IP", HeaderId::XRealIp),

@@ -47,7 +47,10 @@ pub fn write_request(out: &mut Vec<u8>, head: &RequestHead, buf: &[u8], facts: &
         let keep = match header.id {
             HeaderId::Other => keeps_request_field(header.name.of(buf), &nominated),
             HeaderId::Date => !nominated.has(b"date"),
-            HeaderId::Forwarded | HeaderId::XForwardedPort | HeaderId::XRealIp => facts.trusted,
+            HeaderId::Forwarded
+            | HeaderId::XForwardedClientCert
+            | HeaderId::XForwardedPort
+            | HeaderId::XRealIp => facts.trusted,
             HeaderId::Trailer => facts.body == BodyLength::Chunked,
             HeaderId::XForwardedHost => {
                 present.host = true;
