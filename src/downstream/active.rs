@@ -12,7 +12,7 @@ use super::session::Session;
 use crate::config::model::{Limits, Timeouts};
 use crate::gateway::exchange::{self, Ended};
 use crate::gateway::plan::{self, Client, LocalReply};
-use crate::gateway::stream::{ResponseSink, SinkClosed};
+use crate::gateway::stream::{ByteStream, ResponseSink, SinkClosed};
 use crate::gateway::tunnel;
 use crate::http1::refusal::Refusal;
 use crate::http1::request::parse_request;

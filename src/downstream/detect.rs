@@ -16,6 +16,7 @@ use super::session::Session;
 use crate::config::model::{Protocol, Timeouts};
 use crate::gateway::passthrough;
 use crate::gateway::plan::MadeFor;
+use crate::gateway::stream::ByteStream;
 use crate::shard::FRESH_DRAIN;
 use crate::shard::deadlines::OnDue;
 use crate::shard::installed::Installed;

@@ -11,6 +11,7 @@ use super::response_sink::send;
 use super::session::Session;
 use crate::config::model::{Timeouts, TlsTerms};
 use crate::gateway::plan::MadeFor;
+use crate::gateway::stream::ByteStream;
 use crate::shard::deadlines::OnDue;
 use crate::sys::buffer::{Buffer, Class};
 use crate::tls::machine::{Machine, TlsError};

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::wire::Wire;
 use crate::gateway::bulk::End;
-use crate::gateway::stream::{BodyError, RequestBody};
+use crate::gateway::stream::{BodyError, ByteStream, RequestBody};
 use crate::http1::chunked::{ChunkEvent, ChunkLimits, Decoder, write_chunk_head, write_last_chunk};
 use crate::http1::refusal::Refusal;
 use crate::message::BodyLength;

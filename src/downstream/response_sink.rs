@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::wire::Wire;
 use crate::gateway::bulk::End;
-use crate::gateway::stream::{ResponseSink, SinkClosed};
+use crate::gateway::stream::{ByteStream, ResponseSink, SinkClosed};
 use crate::http1::chunked::{write_chunk_head, write_last_chunk};
 use crate::http1::reply::write_reply;
 use crate::http1::rewrite::{ResponseFacts, write_response};

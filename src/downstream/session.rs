@@ -14,6 +14,7 @@ use super::detect::{self, Found};
 use crate::config::model::{Limits, Timeouts};
 use crate::downstream::wire::Wire;
 use crate::gateway::passthrough::{self, Client};
+use crate::gateway::stream::ByteStream;
 use crate::shard::deadlines::{OnDue, Timer};
 use crate::shard::installed::Installed;
 use crate::shard::process::ConnectionPlace;

@@ -73,18 +73,6 @@ impl Wire {
         self.tls.get().map(|tls| &tls.made_for)
     }
 
-    /// The socket below.
-    #[must_use]
-    pub const fn socket(&self) -> &Socket {
-        &self.socket
-    }
-
-    /// The socket, where the bytes of the connection are those on the socket.
-    #[must_use]
-    pub fn plain(&self) -> Option<&Socket> {
-        (!self.is_tls()).then_some(&self.socket)
-    }
-
     /// The descriptor, valid while the connection lives.
     #[must_use]
     pub fn fd(&self) -> RawFd {
@@ -101,59 +89,6 @@ impl Wire {
     #[must_use]
     pub fn is_mid_record(&self) -> bool {
         self.tls.get().is_some_and(|tls| tls.machine.borrow().is_mid_record())
-    }
-
-    /// Waits until a read is likely not to wait. Loses nothing when dropped.
-    ///
-    /// # Errors
-    /// Those of the socket.
-    pub async fn readable(&self) -> io::Result<()> {
-        if self.has_pending() {
-            return Ok(());
-        }
-        self.socket.readable().await
-    }
-
-    /// Appends what arrives to `buffer`, which must have room; `Ok(0)` is the end of the stream, `UnexpectedEof` an end
-    /// that TLS did not announce. Ended early with `ECANCELED` by the handle's canceller.
-    pub async fn read_cancelable(&self, buffer: Buffer, handle: CancelHandle) -> (io::Result<usize>, Buffer) {
-        match self.tls.get() {
-            None => self.socket.read_cancelable(buffer, handle).await,
-            Some(tls) => {
-                let read = async |room| self.socket.read_cancelable(room, handle.clone()).await;
-                tls.read(&self.socket, read, buffer).await
-            }
-        }
-    }
-
-    /// As [`Self::read_cancelable`], without a canceller.
-    pub async fn read(&self, buffer: Buffer) -> (io::Result<usize>, Buffer) {
-        match self.tls.get() {
-            None => self.socket.read(buffer).await,
-            Some(tls) => tls.read(&self.socket, async |room| self.socket.read(room).await, buffer).await,
-        }
-    }
-
-    /// Sends all of `buffer` and returns it empty; after an error it may still hold what was not sent. Calls `advance`
-    /// before each piece: a timer armed there measures the gap between two, not the whole.
-    pub async fn write_all(&self, buffer: Buffer, advance: impl Fn()) -> (io::Result<()>, Buffer) {
-        match self.tls.get() {
-            None => self.socket.write_all(buffer, advance).await,
-            Some(tls) => tls.write_all(&self.socket, buffer, advance).await,
-        }
-    }
-
-    /// Ends sending; over TLS it says so first, where that does not mean to wait.
-    pub(super) fn end_sending(&self) {
-        self.say_goodbye();
-        self.socket.shutdown(Shutdown::Write);
-    }
-
-    /// What was sent is not whole and must not look so to the peer.
-    pub fn cut(&self) {
-        if let Some(tls) = self.tls.get() {
-            tls.cut.set(true);
-        }
     }
 
     /// Makes the coming close a reset.
@@ -177,35 +112,55 @@ impl Wire {
 
 impl ByteStream for Wire {
     async fn readable(&self) -> io::Result<()> {
-        self.readable().await
+        if self.has_pending() {
+            return Ok(());
+        }
+        self.socket.readable().await
     }
 
+    /// An end that TLS did not announce is `UnexpectedEof`.
     async fn read(&self, buffer: Buffer) -> (io::Result<usize>, Buffer) {
-        self.read(buffer).await
+        match self.tls.get() {
+            None => self.socket.read(buffer).await,
+            Some(tls) => tls.read(&self.socket, async |room| self.socket.read(room).await, buffer).await,
+        }
     }
 
     async fn read_cancelable(&self, buffer: Buffer, handle: CancelHandle) -> (io::Result<usize>, Buffer) {
-        self.read_cancelable(buffer, handle).await
+        match self.tls.get() {
+            None => self.socket.read_cancelable(buffer, handle).await,
+            Some(tls) => {
+                let read = async |room| self.socket.read_cancelable(room, handle.clone()).await;
+                tls.read(&self.socket, read, buffer).await
+            }
+        }
     }
 
     async fn write_all(&self, buffer: Buffer, advance: impl Fn()) -> (io::Result<()>, Buffer) {
-        self.write_all(buffer, advance).await
+        match self.tls.get() {
+            None => self.socket.write_all(buffer, advance).await,
+            Some(tls) => tls.write_all(&self.socket, buffer, advance).await,
+        }
     }
 
+    /// Over TLS it is said first, where that does not mean to wait.
     fn end_sending(&self) {
-        self.end_sending();
+        self.say_goodbye();
+        self.socket.shutdown(Shutdown::Write);
     }
 
     fn cut(&self) {
-        self.cut();
+        if let Some(tls) = self.tls.get() {
+            tls.cut.set(true);
+        }
     }
 
     fn plain(&self) -> Option<&Socket> {
-        self.plain()
+        (!self.is_tls()).then_some(&self.socket)
     }
 
     fn socket(&self) -> &Socket {
-        self.socket()
+        &self.socket
     }
 }
 
