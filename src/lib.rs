@@ -3,8 +3,10 @@
 //! # Path of a connection
 //!
 //! ```text
-//! downstream/listener -> downstream/accept -> downstream/handover -> downstream/session -> downstream/active
-//!   -> http1/request (+ http1/target) -> gateway/plan (table/*)
+//! downstream/listener -> downstream/accept -> downstream/handover -> downstream/session
+//!   TCP, TLS: -> downstream/detect (client_hello, table/layer4) -> gateway/passthrough -> gateway/relay,
+//!             or downstream/handshake (tls/machine), and on over downstream/wire
+//!   HTTP: -> downstream/active -> http1/request (+ http1/target) -> gateway/plan (table/*)
 //!   -> upstream/balance -> upstream/pool | upstream/connect
 //!   -> gateway/exchange -> gateway/attempt -> gateway/incoming (http1/response, http1/rewrite)
 //!   -> downstream/response_sink -> back to downstream/active, or gateway/tunnel after an upgrade

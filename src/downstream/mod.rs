@@ -1,9 +1,9 @@
 //! The client's side: from a bound socket to requests, and from responses to bytes on the wire.
 //!
-//! [`listener`] binds, [`accept`] takes connections in, [`handover`] moves some to shards with fewer, [`session`] serves one connection: `detect` finds out
-//! what comes in over TLS and where TCP goes; while requests come, `active` parses heads, hands each
-//! request to [`crate::gateway`] with a [`request_body`] and a [`response_sink`], and decides what the connection
-//! does next. [`linger`] ends a connection so that the last response arrives.
+//! [`listener`] binds, [`accept`] takes connections in, [`handover`] moves some to shards with fewer, [`session`] serves
+//! one connection over its [`wire`]: `detect` finds out what comes in over TLS ([`client_hello`], `handshake`) and where
+//! TCP goes; while requests come, `active` parses heads, hands each request to [`crate::gateway`] with a [`request_body`]
+//! and a [`response_sink`], and decides what the connection does next. [`linger`] ends a connection so that the last response arrives.
 
 pub mod accept;
 mod active;
