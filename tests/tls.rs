@@ -3,8 +3,9 @@
 use std::io::Write;
 use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustls::version::{TLS12, TLS13};
 use rustls::{ClientConfig, HandshakeKind, SupportedProtocolVersion};
@@ -12,7 +13,8 @@ use rustls::{ClientConfig, HandshakeKind, SupportedProtocolVersion};
 use crate::pressure::Dump;
 use crate::support::tempdir::TempDir;
 use crate::support::tls::{Authority, Identity, TlsClient};
-use crate::support::{Backend, Client, Conn, Driver, Failure, Gateway, config};
+use crate::support::tls_records::RecordClient;
+use crate::support::{Backend, Client, Conn, DEADLINE, Driver, Failure, Gateway, config};
 
 const ALL: &[&SupportedProtocolVersion] = &[&TLS12, &TLS13];
 
@@ -365,6 +367,44 @@ both_drivers! {
         }
         let mut client = TlsClient::connect(gateway.address(), &site.client(ALL), "a.test");
         assert_eq!(client.get("a.test", "/").status, 200);
+    }
+
+    /// Megabytes of records that bring nothing keep no other client of the shard waiting for their end.
+    fn records_of_nothing_hold_nobody_up(driver) {
+        let (site, ended) = (Site::new(), Arc::new(AtomicBool::new(false)));
+        let backend = Backend::start({
+            let ended = Arc::clone(&ended);
+            move |conn| {
+                while let Some(request) = conn.request() {
+                    ended.fetch_or(request.target == "/end", Ordering::SeqCst);
+                    conn.reply(200, "ok");
+                }
+            }
+        });
+        let gateway = site.start(driver, backend.address(), "timeouts = { header = \"60s\" }");
+        let mut flooder = RecordClient::connect(gateway.address(), &site.authority.roots(), "a.test");
+        let mut flood = flooder.nothing(150_000);
+        flood.extend(flooder.content(b"GET /end HTTP/1.1\r\nHost: a.test\r\n\r\n"));
+        let mut other = TlsClient::connect(gateway.address(), &site.client(ALL), "a.test");
+        thread::scope(|scope| {
+            let began = Instant::now();
+            // Not closed before the end: that would be a reset, as it leaves tickets unread.
+            let flooding = scope.spawn(move || {
+                flooder.send(&flood);
+                flooder
+            });
+            let mut longest = Duration::ZERO;
+            while !ended.load(Ordering::SeqCst) {
+                assert!(began.elapsed() < DEADLINE, "the request behind the flood never came");
+                let asked = Instant::now();
+                assert_eq!(other.get("a.test", "/").status, 200);
+                longest = longest.max(asked.elapsed());
+            }
+            let whole = began.elapsed();
+            drop(flooding.join());
+            println!("a request took {longest:?} at most, the flood {whole:?}");
+            assert!(longest < whole / 2, "a request took {longest:?} while the flood took {whole:?}");
+        });
     }
 
     /// A hello cut at any place is one hello.

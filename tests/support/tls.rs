@@ -79,15 +79,21 @@ impl Authority {
         Identity { certificate: certificate.pem(), key: key.serialize_pem() }
     }
 
+    /// This authority alone.
+    pub(crate) fn roots(&self) -> RootCertStore {
+        let mut roots = RootCertStore::empty();
+        roots.add(CertificateDer::from_pem_slice(self.certificate.as_bytes()).unwrap()).unwrap();
+        roots
+    }
+
     /// What a client needs to trust this authority.
     pub(crate) fn client_config(
         &self,
         versions: &[&'static SupportedProtocolVersion],
         identity: Option<&Identity>,
     ) -> Arc<ClientConfig> {
-        let mut roots = RootCertStore::empty();
-        roots.add(CertificateDer::from_pem_slice(self.certificate.as_bytes()).unwrap()).unwrap();
-        let builder = ClientConfig::builder_with_protocol_versions(versions).with_root_certificates(roots);
+        let builder =
+            ClientConfig::builder_with_protocol_versions(versions).with_root_certificates(self.roots());
         Arc::new(match identity {
             None => builder.with_no_client_auth(),
             Some(identity) => {
