@@ -145,7 +145,7 @@ pub fn response_head(data: &[u8]) {
     assert_inside(&[head.reason, head.upgrade.unwrap_or_default()], &head.headers, head.head_len);
     for close in [false, true] {
         let mut out = Vec::new();
-        let facts = ResponseFacts { version: Version::Http11, close, body: head.body };
+        let facts = ResponseFacts { version: Version::Http11, close, body: head.body, hsts: None };
         write_response(&mut out, &head, data, &facts);
         let shown = out.escape_ascii();
         let mut again = ResponseHead::default();

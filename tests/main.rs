@@ -25,6 +25,7 @@ mod headers;
 mod help;
 mod http1;
 mod http1_bodies;
+mod https;
 mod leaks;
 mod lifecycle;
 mod lingering;

@@ -20,17 +20,17 @@ const ALL: &[&SupportedProtocolVersion] = &[&TLS12, &TLS13];
 
 /// A gateway `web` with an HTTPS server for each `(hosts, name of its files, more keys of tls)`, all on one port of
 /// 127.0.0.1, and everything routed to `backend`.
-struct Site {
-    authority: Authority,
-    directory: TempDir,
+pub(crate) struct Site {
+    pub(crate) authority: Authority,
+    pub(crate) directory: TempDir,
 }
 
 impl Site {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self { authority: Authority::new("test CA"), directory: TempDir::new() }
     }
 
-    fn server(&self, port: u16, hosts: &[&str], mode: &str, more: &str) -> String {
+    pub(crate) fn server(&self, port: u16, hosts: &[&str], mode: &str, more: &str) -> String {
         let names: Vec<&str> = hosts
             .iter()
             .map(|host| if *host == "*" { "a.test" } else { *host })
@@ -45,18 +45,18 @@ impl Site {
     }
 
     /// One server for everything, with the certificate of `a.test`.
-    fn config(&self, backend: SocketAddr, gateway_keys: &str, mode: &str, more: &str) -> String {
+    pub(crate) fn config(&self, backend: SocketAddr, gateway_keys: &str, mode: &str, more: &str) -> String {
         let mut text = format!("[[gateway]]\nname = \"web\"\n{gateway_keys}\n");
         text += &self.server(0, &["*"], mode, more);
         text += &config::virtual_service("all", "*", "route = [{ destination = { host = \"app\" } }]");
         text + &config::service("app", &[backend], "")
     }
 
-    fn start(&self, driver: Driver, backend: SocketAddr, gateway_keys: &str) -> Gateway {
+    pub(crate) fn start(&self, driver: Driver, backend: SocketAddr, gateway_keys: &str) -> Gateway {
         Gateway::start(driver, &self.config(backend, gateway_keys, "SIMPLE", ""))
     }
 
-    fn client(&self, versions: &[&'static SupportedProtocolVersion]) -> Arc<ClientConfig> {
+    pub(crate) fn client(&self, versions: &[&'static SupportedProtocolVersion]) -> Arc<ClientConfig> {
         self.authority.client_config(versions, None)
     }
 }

@@ -9,13 +9,14 @@ use toml::de::DeValue;
 
 use crate::config::diagnostic::{Problem, visible};
 use crate::config::drafts::{GatewayDraft, HostAt, name, read_hosts};
+use crate::config::https;
 use crate::config::model::{
     Backslashes, EscapedSlashes, Gateway, Limits, PathPolicy, Protocol, Server, Timeouts,
 };
 use crate::config::schema;
 use crate::config::source::Place;
 use crate::config::subnets;
-use crate::config::tls;
+use crate::config::tls::{self, Said};
 use crate::config::tree::{Reader, Table};
 
 /// A head lies in one buffer of at most 64 KiB, with room for the first bytes behind it.
@@ -75,12 +76,16 @@ fn lower_server(reader: &mut Reader<'_>, table: &Table<'_>) -> (Server, Vec<Host
     ];
     let protocol = reader.word(table, "protocol", &protocols, &["HTTP2", "GRPC", "MONGO"]);
     let hosts = read_hosts(reader, table, "`hosts = [\"*\"]`, or the names served on this port");
+    let Said { tls, https_redirect, answer_plain_http } = tls::lower(reader, table, protocol, &hosts);
     let server = Server {
         port: port(reader, table).unwrap_or_default(),
         bind: bind(reader, table),
         freebind: reader.boolean(table, "freebind").unwrap_or_default(),
         protocol: protocol.unwrap_or(Protocol::Http),
-        tls: tls::lower(reader, table, protocol, &hosts),
+        tls,
+        https_redirect,
+        hsts: https::hsts(reader, table, protocol),
+        answer_plain_http,
         hosts: hosts.iter().map(|host| host.value.clone()).collect(),
         origin: reader.origin(&table.span),
     };

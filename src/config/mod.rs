@@ -17,6 +17,7 @@ mod drafts;
 mod file;
 mod gateway;
 mod host;
+mod https;
 mod keys;
 mod l4;
 mod l4_reach;

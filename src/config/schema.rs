@@ -142,7 +142,7 @@ pub(super) static PATH: Schema =
 
 pub(super) static SERVER: Schema = Schema::new(
     "[[gateway.server]]",
-    &["port", "bind", "freebind", "protocol", "hosts", "tls"],
+    &["port", "bind", "freebind", "protocol", "hosts", "tls", "hsts"],
     &["proxy_protocol", "http2", "alpn", "backlog", "connections_max", "default_endpoint"],
 )
 .below(&GATEWAY)
@@ -150,7 +150,14 @@ pub(super) static SERVER: Schema = Schema::new(
     ("listen", "write `port`, and `bind` for one address"),
     ("address", "write `bind`"),
     ("server_name", "write `hosts`"),
+    ("https_redirect", "it belongs to `tls`: `tls = { https_redirect = true }`"),
+    ("redirect_scheme", "write `tls = { https_redirect = true }`"),
+    ("strict_transport_security", "write `hsts = { max_age = \"365d\" }`"),
 ]);
+
+pub(super) static HSTS: Schema =
+    Schema::new("`hsts` of a server", &["max_age", "include_subdomains", "preload"], &[])
+        .example("`{ max_age = \"365d\" }`");
 
 pub(super) static SERVER_TLS: Schema = Schema::new(
     "`tls` of a server",
@@ -172,8 +179,11 @@ pub(super) static SERVER_TLS: Schema = Schema::new(
         "max_protocol_version",
         "cipher_profile",
         "cipher_suites",
+        "https_redirect",
+        "https_redirect_port",
+        "answer_plain_http",
     ],
-    &["https_redirect", "credential_name", "credential_names", "insecure_skip_verify", "workload"],
+    &["credential_name", "credential_names", "insecure_skip_verify", "workload"],
 )
 .example("`{ mode = \"SIMPLE\", server_certificate = \"..\", private_key = \"..\" }` or `{ mode = \"PASSTHROUGH\" }`")
 .elsewhere(&[
@@ -188,6 +198,7 @@ pub(super) static SERVER_TLS: Schema = Schema::new(
     ("ssl_protocols", "write `min_protocol_version` and `max_protocol_version`"),
     ("ssl_ciphers", "write `cipher_suites` or `cipher_profile`"),
     ("tls_certificates", "write `certificates`"),
+    ("hsts", "it stands beside `tls`: `hsts = { max_age = \"365d\" }`"),
     ("credential_name", "write `server_certificate` and `private_key`, paths of files"),
     ("AUTO_PASSTHROUGH", "`PASSTHROUGH` with [[virtual_service.tls]] rules says where each name goes"),
     ("ISTIO_MUTUAL", "write `MUTUAL` with certificates of your own: there is no Istio to issue them"),

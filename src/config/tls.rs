@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use crate::config::diagnostic::{Problem, visible};
 use crate::config::drafts::HostAt;
+use crate::config::https;
 use crate::config::model::{Protocol, ServerTls};
 use crate::config::pairs;
 use crate::config::pem::{self, CRL_BYTES_MAX, Named, PEM_BYTES_MAX};
@@ -49,14 +50,22 @@ const KEYS_OF_TERMINATION: [&str; 8] = [
     "cipher_suites",
 ];
 
+/// What a server's `tls` table says.
+#[derive(Default)]
+pub(super) struct Said {
+    pub(super) tls: Option<ServerTls>,
+    pub(super) https_redirect: Option<u16>,
+    pub(super) answer_plain_http: bool,
+}
+
 /// Lowers the `tls` table of a server of `protocol` (`None`: it could not be read).
 pub(super) fn lower(
     reader: &mut Reader<'_>,
     server: &Table<'_>,
     protocol: Option<Protocol>,
     hosts: &[HostAt],
-) -> Option<ServerTls> {
-    let protocol = protocol?;
+) -> Said {
+    let Some(protocol) = protocol else { return Said::default() };
     let has_tls = matches!(protocol, Protocol::Https | Protocol::Tls);
     if has_tls {
         reader.missing(
@@ -65,31 +74,46 @@ pub(super) fn lower(
             "`tls = { mode = \"SIMPLE\", server_certificate = \"..\", private_key = \"..\" }`",
         );
     }
-    let table = reader.child(server, "tls", &schema::SERVER_TLS)?;
+    let Some(table) = reader.child(server, "tls", &schema::SERVER_TLS) else { return Said::default() };
+    let https_redirect = https::redirect(reader, &table, protocol);
     if !has_tls {
-        let problem =
-            Problem::error("misplaced-key", reader.place(&table.span), "`tls` of a server without TLS");
-        let expected = "`protocol = \"HTTPS\"`, or `protocol = \"TLS\"` for other protocols over TLS";
-        reader.push(problem.expected(expected));
-        return None;
+        if protocol == Protocol::Http && table.has("https_redirect") {
+            https::nothing_else(reader, &table);
+        } else {
+            let problem =
+                Problem::error("misplaced-key", reader.place(&table.span), "`tls` of a server without TLS");
+            let expected = "`protocol = \"HTTPS\"`, or `protocol = \"TLS\"` for other protocols over TLS";
+            reader.push(problem.expected(expected));
+        }
+        return Said { https_redirect, ..Said::default() };
     }
+    let answer_plain_http = https::answer_plain_http(reader, &table, protocol);
+    Said { tls: by_mode(reader, &table, protocol, hosts), https_redirect, answer_plain_http }
+}
+
+fn by_mode(
+    reader: &mut Reader<'_>,
+    table: &Table<'_>,
+    protocol: Protocol,
+    hosts: &[HostAt],
+) -> Option<ServerTls> {
     reader.missing(
-        &table,
+        table,
         "mode",
         "`mode = \"SIMPLE\"`, `\"MUTUAL\"`, `\"OPTIONAL_MUTUAL\"` or `\"PASSTHROUGH\"`",
     );
-    let mode = reader.word(&table, "mode", &MODES, &["AUTO_PASSTHROUGH", "ISTIO_MUTUAL"])?;
+    let mode = reader.word(table, "mode", &MODES, &["AUTO_PASSTHROUGH", "ISTIO_MUTUAL"])?;
     match mode {
-        Mode::Passthrough => passthrough(reader, &table, protocol),
+        Mode::Passthrough => passthrough(reader, table, protocol),
         Mode::Simple => {
-            no_client_keys(reader, &table, "with mode SIMPLE");
-            terminate(reader, &table, protocol, hosts, None)
+            no_client_keys(reader, table, "with mode SIMPLE");
+            terminate(reader, table, protocol, hosts, None)
         }
         Mode::Mutual | Mode::OptionalMutual => {
-            let clients = clients(reader, &table, mode == Mode::OptionalMutual);
+            let clients = clients(reader, table, mode == Mode::OptionalMutual);
             let lost = clients.is_none();
             // What is wrong with the certificates shows all the same.
-            terminate(reader, &table, protocol, hosts, clients).filter(|_| !lost)
+            terminate(reader, table, protocol, hosts, clients).filter(|_| !lost)
         }
     }
 }

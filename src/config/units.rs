@@ -10,7 +10,8 @@ pub(super) const DURATION_FORM: &str = "a duration such as `\"2s\"`, `\"500ms\"`
 pub(super) const BYTES_FORM: &str = "a number of bytes, or a string such as `\"256MiB\"` or `\"1GiB\"`";
 
 /// Units from the largest to the smallest, in milliseconds. `ms` stands before `m` and `s` in the look-up.
-const DURATION_UNITS: [(&str, u64); 4] = [("h", 3_600_000), ("m", 60_000), ("s", 1000), ("ms", 1)];
+const DURATION_UNITS: [(&str, u64); 5] =
+    [("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1000), ("ms", 1)];
 
 const BYTE_UNITS: [(&str, u64); 10] = [
     ("", 1),
@@ -25,7 +26,7 @@ const BYTE_UNITS: [(&str, u64); 10] = [
     ("GB", 1_000_000_000),
 ];
 
-/// Reads a duration: whole numbers with the units `h`, `m`, `s`, `ms`, each at most once, the largest first.
+/// Reads a duration: whole numbers with the units `d`, `h`, `m`, `s`, `ms`, each at most once, the largest first.
 ///
 /// # Errors
 /// A sentence that says what is wrong.
@@ -155,7 +156,7 @@ mod tests {
             ("s", "whole numbers"),
             ("1.5s", "`.` is not a unit"),
             ("-1s", "whole numbers"),
-            ("1d", "`d` is not a unit"),
+            ("1w", "`w` is not a unit"),
             ("1 s", "` s` is not a unit"),
             ("1s1m", "largest"),
             ("1s1s", "largest"),

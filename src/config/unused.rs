@@ -9,7 +9,7 @@ use crate::config::diagnostic::{Problem, Problems};
 use crate::config::drafts::{Drafts, HostAt, ServiceDraft, VirtualServiceDraft};
 use crate::config::gateway::server_place;
 use crate::config::lower::Linked;
-use crate::config::model::RuleKind;
+use crate::config::model::{RuleKind, Server};
 
 /// Warns of the services that are not among the indexes `used`.
 pub(super) fn services(services: &[ServiceDraft], used: &HashSet<usize>, problems: &mut Problems) {
@@ -45,7 +45,11 @@ pub(super) fn servers(drafts: &Drafts, linked: &[Linked], problems: &mut Problem
         if name.is_empty() || draft.gateway.servers.is_empty() {
             continue;
         }
+        let routed = |server: &Server| server.https_redirect.is_none();
         if behind.is_empty() {
+            if !draft.gateway.servers.iter().any(routed) {
+                continue;
+            }
             let http = draft.gateway.servers.iter().any(|server| server.rule_kind() == RuleKind::Http);
             let so = if http { "answers every request with 404" } else { "refuses every connection" };
             let message = format!("no virtual service names gateway `{name}`: it {so}");
@@ -65,7 +69,7 @@ pub(super) fn servers(drafts: &Drafts, linked: &[Linked], problems: &mut Problem
             let kind = server.rule_kind();
             let meets =
                 |host: &HostAt| reached.iter().any(|(of, reached)| *of == kind && reached.meets(&host.value));
-            if hosts.is_empty() || hosts.iter().any(meets) {
+            if hosts.is_empty() || !routed(server) || hosts.iter().any(meets) {
                 continue;
             }
             let message = match kind {

@@ -11,7 +11,7 @@ use super::response_sink::{Http1ResponseSink, ResponseTerms, send};
 use super::session::Session;
 use crate::config::model::{Limits, Timeouts};
 use crate::gateway::exchange::{self, Ended};
-use crate::gateway::plan::{self, Client, LocalReply};
+use crate::gateway::plan::{self, Client, LocalReply, Planned, Refused};
 use crate::gateway::stream::{ByteStream, ResponseSink, SinkClosed};
 use crate::gateway::tunnel;
 use crate::http1::refusal::Refusal;
@@ -272,7 +272,7 @@ impl Connection<'_> {
     /// Queues the answer to a request that could not be read to its end.
     fn refuse(&mut self, reply: LocalReply) -> AfterRequest {
         reply.count(&self.session.shard.stats);
-        let terms = ResponseTerms { version: Version::Http11, method: Method::Get, close: true };
+        let terms = ResponseTerms { version: Version::Http11, method: Method::Get, close: true, hsts: None };
         let mut sink = Http1ResponseSink::new(
             &self.session.shard,
             &self.session.wire,
@@ -297,7 +297,9 @@ impl Connection<'_> {
         }
         let Scratch { request: head, response, path } = &mut self.scratch;
         let client = Client { peer: session.peer.ip(), tls: session.wire.made_for() };
-        let planned = plan::plan(shard, &installed, listener, head, self.input.filled(), client, path);
+        let bytes = self.input.filled();
+        let Planned { hsts, outcome: planned } =
+            plan::plan(shard, &installed, listener, head, bytes, client, path);
         // Answers before this one must not wait for its endpoint, nor pile up.
         if !self.output.is_empty() && (planned.is_ok() || self.output.len() >= Class::Small.bytes()) {
             let (wire, stats, gap) = (&session.wire, &shard.stats, self.timeouts.write_gap);
@@ -310,6 +312,7 @@ impl Connection<'_> {
             version: head.version,
             method: head.method,
             close: client_closes || session.is_ending(&self.limits),
+            hsts,
         };
         self.input.consume(head.head_len);
         let mut body = Http1RequestBody::new(
@@ -331,12 +334,12 @@ impl Connection<'_> {
         );
         let ended = match planned {
             Ok(plan) => exchange::run(shard, &installed, plan, &mut body, &mut sink, response).await,
-            Err(reply) => {
+            Err(Refused { reply, location }) => {
                 if !body.discard_buffered() {
                     sink.close();
                 }
                 reply.count(&shard.stats);
-                sink.reply(reply.status, reply.reason);
+                sink.answer(reply.status, reply.reason, location.as_deref());
                 Ended::Complete
             }
         };

@@ -9,7 +9,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::client_hello::{self, Outcome};
+use super::client_hello::{self, NotTls, Outcome};
 use super::handshake::handshake;
 use super::linger::linger;
 use super::session::Session;
@@ -17,9 +17,11 @@ use crate::config::model::{Protocol, Timeouts};
 use crate::gateway::passthrough;
 use crate::gateway::plan::MadeFor;
 use crate::gateway::stream::ByteStream;
-use crate::shard::FRESH_DRAIN;
+use crate::http1::reply::{ReplyFacts, write_reply};
+use crate::message::Version;
 use crate::shard::deadlines::OnDue;
 use crate::shard::installed::Installed;
+use crate::shard::{FRESH_DRAIN, Shard};
 use crate::sys::buffer::{Buffer, Class};
 use crate::table::{Entry, L4Rules, Sni};
 
@@ -105,7 +107,7 @@ async fn read_hello(session: &Session, timeouts: &Timeouts) -> Option<Hello> {
         if bytes.len() < need {
             continue;
         }
-        match client_hello::walk(bytes.filled(), &mut shard.hello_scratch.borrow_mut()) {
+        let last_words = match client_hello::walk(bytes.filled(), &mut shard.hello_scratch.borrow_mut()) {
             Outcome::Complete(hello) => {
                 timer.disarm();
                 let name = hello.server_name.map(Box::from);
@@ -118,16 +120,41 @@ async fn read_hello(session: &Session, timeouts: &Timeouts) -> Option<Hello> {
             Outcome::NotTls(what) => {
                 shard.stats.tls_not_tls.add();
                 tracing::debug!(peer = %session.peer, reason = what.reason(), "not TLS");
-                return None;
+                if what != NotTls::PlainHttp || !answers_plain_http(session) {
+                    return None;
+                }
+                plain_http_answer(shard)
             }
             Outcome::Malformed(why) => {
                 shard.stats.tls_malformed_hellos.add();
                 tracing::debug!(peer = %session.peer, reason = why.reason(), "malformed ClientHello");
+                alert(DECODE_ERROR).to_vec()
             }
-        }
-        refuse(session, DECODE_ERROR, timeouts.linger).await;
+        };
+        refuse(session, &last_words, timeouts.linger).await;
         return None;
     }
+}
+
+fn answers_plain_http(session: &Session) -> bool {
+    let resolved = session.listener.resolve(&session.shard);
+    resolved.is_some_and(|(installed, id)| installed.table().answers_plain_http(id))
+}
+
+/// To a request in clear text, of which no more is known.
+fn plain_http_answer(shard: &Shard) -> Vec<u8> {
+    let facts = ReplyFacts {
+        status: 400,
+        reason_code: "plain_http_on_https_port",
+        location: None,
+        hsts: None,
+        close: true,
+        version: Version::Http11,
+        head_request: false,
+    };
+    let mut answer = Vec::new();
+    write_reply(&mut answer, shard.date.borrow().text(), &facts);
+    answer
 }
 
 /// Room for the longest hello there is, and all that is read before there is a verdict.
@@ -175,13 +202,13 @@ fn routed(session: &Session, installed: Rc<Installed>, rules: L4Rules, early: Bu
 
 async fn unknown_name(session: &Session, linger: Duration) -> Found {
     session.shard.stats.tls_unknown_names.add();
-    refuse(session, UNRECOGNIZED_NAME, linger).await;
+    refuse(session, &alert(UNRECOGNIZED_NAME), linger).await;
     Found::Closed
 }
 
 /// Says why, and closes so that the client hears it.
-async fn refuse(session: &Session, description: u8, time: Duration) {
-    session.wire.socket().send_now(&alert(description));
+async fn refuse(session: &Session, last_words: &[u8], time: Duration) {
+    session.wire.socket().send_now(last_words);
     linger(&session.shard, &session.wire, &session.timer, time).await;
 }
 

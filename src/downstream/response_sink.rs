@@ -8,7 +8,7 @@ use super::wire::Wire;
 use crate::gateway::bulk::End;
 use crate::gateway::stream::{ByteStream, ResponseSink, SinkClosed};
 use crate::http1::chunked::{write_chunk_head, write_last_chunk};
-use crate::http1::reply::write_reply;
+use crate::http1::reply::{ReplyFacts, write_reply};
 use crate::http1::rewrite::{ResponseFacts, write_response};
 use crate::message::{BodyLength, Method, ResponseHead, Version};
 use crate::shard::Shard;
@@ -18,13 +18,15 @@ use crate::sys::buffer::{Buffer, Class};
 
 /// What the request settles about its response.
 #[derive(Clone, Copy, Debug)]
-pub struct ResponseTerms {
+pub struct ResponseTerms<'s> {
     /// The client's version.
     pub version: Version,
     /// The request's method.
     pub method: Method,
     /// Whether the connection ends after the response.
     pub close: bool,
+    /// `Strict-Transport-Security`, where its host has one.
+    pub hsts: Option<&'s str>,
 }
 
 /// The response side of one request.
@@ -34,7 +36,7 @@ pub struct Http1ResponseSink<'s> {
     timer: &'s Timer,
     output: &'s mut Buffer,
     write_gap: Duration,
-    terms: ResponseTerms,
+    terms: ResponseTerms<'s>,
     framing: BodyLength,
     cut: bool,
     flushing: bool,
@@ -48,7 +50,7 @@ impl<'s> Http1ResponseSink<'s> {
         timer: &'s Timer,
         output: &'s mut Buffer,
         write_gap: Duration,
-        terms: ResponseTerms,
+        terms: ResponseTerms<'s>,
     ) -> Self {
         Self {
             shard,
@@ -67,6 +69,16 @@ impl<'s> Http1ResponseSink<'s> {
     #[must_use]
     pub fn closes(&self) -> bool {
         self.terms.close || self.cut
+    }
+
+    /// Queues an answer of ours, and where to go instead.
+    pub(super) fn answer(&mut self, status: u16, reason_code: &str, location: Option<&[u8]>) {
+        self.settle_close();
+        let ResponseTerms { version, method, close, hsts } = self.terms;
+        let head_request = method == Method::Head;
+        let facts = ReplyFacts { status, reason_code, location, hsts, close, version, head_request };
+        let date = self.shard.date.borrow();
+        self.output.append_with(|out| write_reply(out, date.text(), &facts));
     }
 
     /// A drain that began while the endpoint was still thinking makes this response the connection's last, too.
@@ -110,7 +122,8 @@ impl ResponseSink for Http1ResponseSink<'_> {
         if self.terms.version == Version::Http10 {
             return;
         }
-        let facts = ResponseFacts { version: self.terms.version, close: false, body: BodyLength::None };
+        let facts =
+            ResponseFacts { version: self.terms.version, close: false, body: BodyLength::None, hsts: None };
         self.output.append_with(|out| write_response(out, head, bytes, &facts));
     }
 
@@ -129,8 +142,8 @@ impl ResponseSink for Http1ResponseSink<'_> {
             BodyLength::Chunked | BodyLength::UntilClose => BodyLength::Chunked,
             BodyLength::Known(_) | BodyLength::None => body,
         };
-        let facts =
-            ResponseFacts { version: self.terms.version, close: self.terms.close, body: self.framing };
+        let ResponseTerms { version, close, hsts, .. } = self.terms;
+        let facts = ResponseFacts { version, close, body: self.framing, hsts };
         self.output.append_with(|out| write_response(out, head, bytes, &facts));
     }
 
@@ -165,20 +178,7 @@ impl ResponseSink for Http1ResponseSink<'_> {
     }
 
     fn reply(&mut self, status: u16, reason: &'static str) {
-        self.settle_close();
-        let terms = self.terms;
-        let date = self.shard.date.borrow();
-        self.output.append_with(|out| {
-            write_reply(
-                out,
-                status,
-                reason,
-                date.text(),
-                terms.close,
-                terms.version,
-                terms.method == Method::Head,
-            );
-        });
+        self.answer(status, reason, None);
     }
 
     fn cut(&mut self) {

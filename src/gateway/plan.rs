@@ -39,6 +39,21 @@ impl From<Refusal> for LocalReply {
     }
 }
 
+/// A request that no endpoint gets.
+#[derive(Debug)]
+pub struct Refused {
+    /// The answer instead.
+    pub reply: LocalReply,
+    /// Where the client is to go.
+    pub location: Option<Box<[u8]>>,
+}
+
+impl From<LocalReply> for Refused {
+    fn from(reply: LocalReply) -> Self {
+        Self { reply, location: None }
+    }
+}
+
 /// What a connection over TLS was made for.
 #[derive(Clone, Debug)]
 pub struct MadeFor {
@@ -60,6 +75,7 @@ pub struct Client<'c> {
 }
 
 /// A request on its way.
+#[derive(Debug)]
 pub struct Plan {
     /// Index of the cluster in the table.
     pub cluster: usize,
@@ -73,30 +89,73 @@ pub struct Plan {
     pub upgrade: bool,
 }
 
+/// What is to be done with a request.
+#[derive(Debug)]
+pub struct Planned<'t> {
+    /// `Strict-Transport-Security` of its host.
+    pub hsts: Option<&'t str>,
+    /// Where it goes, or the answer to give instead.
+    pub outcome: Result<Plan, Refused>,
+}
+
 /// Plans a request whose head lies in `bytes`.
-///
-/// # Errors
-/// The answer to give instead.
-pub fn plan(
+pub fn plan<'t>(
     shard: &Shard,
-    installed: &Installed,
+    installed: &'t Installed,
     listener: ListenerId,
     head: &RequestHead,
     bytes: &[u8],
     client: Client<'_>,
     scratch: &mut Vec<u8>,
-) -> Result<Plan, LocalReply> {
-    let table = installed.table();
-    let authority = head.authority.of(bytes);
-    let Some(host) = table.host(listener, authority) else {
+) -> Planned<'t> {
+    match find_host(installed, listener, head.authority.of(bytes), client.tls) {
+        Ok(host) => Planned {
+            hsts: host.server.hsts.as_deref(),
+            outcome: plan_for(shard, installed, &host, head, bytes, client, scratch),
+        },
+        Err(reply) => Planned { hsts: None, outcome: Err(reply.into()) },
+    }
+}
+
+/// The host that an authority names on a listener, as far as it is served over such a connection.
+fn find_host<'t>(
+    installed: &'t Installed,
+    listener: ListenerId,
+    authority: &[u8],
+    tls: Option<&MadeFor>,
+) -> Result<HostMatch<'t>, LocalReply> {
+    let Some(host) = installed.table().host(listener, authority) else {
         return Err(LocalReply { status: 404, reason: "unknown_host" });
     };
-    if is_misdirected(&host, client.tls) {
+    if is_misdirected(&host, tls) {
         return Err(LocalReply { status: 421, reason: "misdirected_request" });
     }
+    Ok(host)
+}
+
+fn plan_for(
+    shard: &Shard,
+    installed: &Installed,
+    host: &HostMatch<'_>,
+    head: &RequestHead,
+    bytes: &[u8],
+    client: Client<'_>,
+    scratch: &mut Vec<u8>,
+) -> Result<Plan, Refused> {
+    let table = installed.table();
+    let authority = head.authority.of(bytes);
     let gateway = host.gateway;
     let received = head.path.of(bytes);
-    let path = if head.asterisk { b"*" } else { normalize(received, &gateway.path, scratch)? };
+    let path = if head.asterisk {
+        b"*"
+    } else {
+        normalize(received, &gateway.path, scratch).map_err(LocalReply::from)?
+    };
+    if let Some(port) = host.server.https_redirect
+        && !path.starts_with(ACME_CHALLENGES)
+    {
+        return Err(to_https(head, bytes, port));
+    }
     let facts = RouteFacts {
         authority,
         path,
@@ -104,14 +163,14 @@ pub fn plan(
         headers: &head.headers,
         buffer: bytes,
     };
-    let Some(route) = table.route(&host, &facts) else {
-        return Err(LocalReply { status: 404, reason: "no_route" });
+    let Some(route) = table.route(host, &facts) else {
+        return Err(LocalReply { status: 404, reason: "no_route" }.into());
     };
     let cluster = cluster_of(installed, route)?;
     let path = match route.forward_path {
         ForwardPath::Normalized => path,
         ForwardPath::Original if is_ambiguous(received) => {
-            return Err(LocalReply { status: 400, reason: "ambiguous_path" });
+            return Err(LocalReply { status: 400, reason: "ambiguous_path" }.into());
         }
         ForwardPath::Original => received,
     };
@@ -127,6 +186,39 @@ pub fn plan(
     let mut outgoing = Buffer::new(Class::Small);
     outgoing.append_with(|out| write_request(out, head, bytes, &facts));
     Ok(Plan { cluster, outgoing, framing: head.body, method: head.method, upgrade: head.upgrade.is_some() })
+}
+
+/// Challenges come over HTTP (RFC 8555 section 8.3), also to hosts that have no certificate yet.
+const ACME_CHALLENGES: &[u8] = b"/.well-known/acme-challenge/";
+
+/// Sends a client to the same resource over HTTPS; its bytes went through the parser, which leaves no more than a URI's.
+fn to_https(head: &RequestHead, bytes: &[u8], port: u16) -> Refused {
+    let host = without_port(head.authority.of(bytes));
+    if host.is_empty() {
+        return LocalReply { status: 400, reason: "no_host_to_redirect_to" }.into();
+    }
+    let mut location = b"https://".to_vec();
+    location.extend_from_slice(host);
+    if port != 443 {
+        location.extend_from_slice(format!(":{port}").as_bytes());
+    }
+    let path = head.path.of(bytes);
+    location.extend_from_slice(if path.is_empty() { b"/" } else { path });
+    if let Some(query) = head.query {
+        location.push(b'?');
+        location.extend_from_slice(query.of(bytes));
+    }
+    let reply = LocalReply { status: 301, reason: "https_redirect" };
+    Refused { reply, location: Some(location.into_boxed_slice()) }
+}
+
+/// The host of an authority that the table knows, in its brackets where it has them.
+fn without_port(authority: &[u8]) -> &[u8] {
+    let end = match memchr::memrchr(b']', authority) {
+        Some(bracket) => bracket + 1,
+        None => memchr::memchr(b':', authority).unwrap_or(authority.len()),
+    };
+    authority.get(..end).unwrap_or_default()
 }
 
 /// Whether a host is served only over other connections (RFC 9110 section 7.4): those that were made for its gateway

@@ -3,6 +3,7 @@
 //! `downstream/session` writes one for each refusal, unknown host or failed exchange. The body names the reason code
 //! and nothing of the request, so that a reply reflects no byte a client sent.
 
+use super::rewrite::{HSTS, push_field};
 use super::wire::push_decimal;
 use crate::message::Version;
 
@@ -12,19 +13,30 @@ pub const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
 /// Methods that a 405 names; any other token but `CONNECT` and `TRACE` is passed on, too.
 const ALLOW: &[u8] = b"Allow: GET, HEAD, POST, PUT, DELETE, PATCH, OPTIONS\r\n";
 
+/// What a local reply says.
+#[derive(Clone, Copy, Debug)]
+pub struct ReplyFacts<'a> {
+    /// Status, of a kind that has content.
+    pub status: u16,
+    /// Stable code of the reason.
+    pub reason_code: &'a str,
+    /// `Location`, of a redirect.
+    pub location: Option<&'a [u8]>,
+    /// `Strict-Transport-Security`, over TLS.
+    pub hsts: Option<&'a str>,
+    /// The connection is closed after it.
+    pub close: bool,
+    /// The client's version.
+    pub version: Version,
+    /// It answers `HEAD`, so its content is left out.
+    pub head_request: bool,
+}
+
 /// Appends a local reply, such as `404 Not Found: unknown_host` as plain text.
 ///
-/// `head_request`: the reply answers `HEAD`, so its content is left out. A connection that an HTTP/1.0 client may
-/// keep is confirmed with `Connection: keep-alive`.
-pub fn write_reply(
-    out: &mut Vec<u8>,
-    status: u16,
-    reason_code: &str,
-    date: &[u8; 29],
-    close: bool,
-    version: Version,
-    head_request: bool,
-) {
+/// A connection that an HTTP/1.0 client may keep is confirmed with `Connection: keep-alive`.
+pub fn write_reply(out: &mut Vec<u8>, date: &[u8; 29], facts: &ReplyFacts<'_>) {
+    let ReplyFacts { status, reason_code, close, version, .. } = *facts;
     debug_assert!((200..=999).contains(&status) && status != 204 && status != 304, "a reply with content");
     let phrase = phrase(status);
     let content_len = 3 + 1 + phrase.len() + 2 + reason_code.len() + 1;
@@ -41,9 +53,15 @@ pub fn write_reply(
     if status == 405 {
         out.extend_from_slice(ALLOW);
     }
+    if let Some(location) = facts.location {
+        push_field(out, b"Location", location);
+    }
+    if let Some(hsts) = facts.hsts {
+        push_field(out, HSTS, hsts.as_bytes());
+    }
     push_persistence(out, close, version);
     out.extend_from_slice(b"\r\n");
-    if !head_request {
+    if !facts.head_request {
         push_status(out, status);
         out.push(b' ');
         out.extend_from_slice(phrase.as_bytes());
@@ -206,7 +224,10 @@ mod tests {
 
     fn reply(status: u16, close: bool, version: Version, head_request: bool) -> String {
         let mut out = Vec::new();
-        write_reply(&mut out, status, "unknown_host", &format_date(0), close, version, head_request);
+        let reason_code = "unknown_host";
+        let facts =
+            ReplyFacts { status, reason_code, location: None, hsts: None, close, version, head_request };
+        write_reply(&mut out, &format_date(0), &facts);
         String::from_utf8_lossy(&out).into_owned()
     }
 

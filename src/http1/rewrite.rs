@@ -218,7 +218,7 @@ pub(super) fn push_field(out: &mut Vec<u8>, name: &[u8], value: &[u8]) {
 
 /// What a response's head cannot say about the response that leaves.
 #[derive(Clone, Copy, Debug)]
-pub struct ResponseFacts {
+pub struct ResponseFacts<'a> {
     /// The client's version.
     pub version: Version,
     /// The connection is closed after this response.
@@ -226,13 +226,18 @@ pub struct ResponseFacts {
     /// Framing to send. [`BodyLength::None`] for every response without content by its request or status;
     /// [`BodyLength::UntilClose`] implies `close` and is what an HTTP/1.0 client gets instead of chunks.
     pub body: BodyLength,
+    /// `Strict-Transport-Security` to say instead of the origin's; not in interim responses.
+    pub hsts: Option<&'a str>,
 }
+
+/// Said over TLS alone (RFC 6797 section 7.2).
+pub(super) const HSTS: &[u8] = b"Strict-Transport-Security";
 
 /// Appends the head of a response for a client, as HTTP/1.1.
 ///
 /// `head` lies in `buf`. Interim responses carry no connection or framing fields; a 101 keeps its `Upgrade`. The
 /// origin's `Content-Length` is kept in responses to `HEAD` and in 304, where it describes content not sent.
-pub fn write_response(out: &mut Vec<u8>, head: &ResponseHead, buf: &[u8], facts: &ResponseFacts) {
+pub fn write_response(out: &mut Vec<u8>, head: &ResponseHead, buf: &[u8], facts: &ResponseFacts<'_>) {
     out.reserve(head.head_len + 128);
     out.extend_from_slice(b"HTTP/1.1 ");
     push_status(out, head.status);
@@ -243,6 +248,7 @@ pub fn write_response(out: &mut Vec<u8>, head: &ResponseHead, buf: &[u8], facts:
     let chunked = facts.body == BodyLength::Chunked && facts.version == Version::Http11;
     let describes_length = facts.body == BodyLength::None && !is_interim && head.status != 204;
     let nominated = Nominated::of(&head.headers, buf);
+    let hsts = facts.hsts.filter(|_| !is_interim);
     let mut length = None;
     let mut copy = FieldCopy::new(out, buf);
     for header in &head.headers {
@@ -260,13 +266,20 @@ pub fn write_response(out: &mut Vec<u8>, head: &ResponseHead, buf: &[u8], facts:
                 false
             }
             HeaderId::Trailer => chunked,
-            _ => nominated.len == 0 || !nominated.has(header.name.of(buf)),
+            _ => {
+                // A client takes the first of two (RFC 6797 section 8.1), so there must be one.
+                let ours = hsts.is_some() && header.name.of(buf).eq_ignore_ascii_case(HSTS);
+                !ours && (nominated.len == 0 || !nominated.has(header.name.of(buf)))
+            }
         };
         if keep {
             copy.push(header);
         }
     }
     copy.finish();
+    if let Some(hsts) = hsts {
+        push_field(out, HSTS, hsts.as_bytes());
+    }
     if head.status == 101 {
         out.extend_from_slice(b"Connection: upgrade\r\n");
         push_field(out, b"Upgrade", head.upgrade.unwrap_or_default().of(buf));
@@ -281,7 +294,7 @@ pub fn write_response(out: &mut Vec<u8>, head: &ResponseHead, buf: &[u8], facts:
 fn push_response_framing(
     out: &mut Vec<u8>,
     buf: &[u8],
-    facts: &ResponseFacts,
+    facts: &ResponseFacts<'_>,
     described_length: Option<Span>,
     chunked: bool,
 ) {

@@ -8,7 +8,7 @@ use hashbrown::HashMap;
 use super::claims::{Claims, PatternKind};
 use super::host::{HostIndex, HostRules, VirtualHost};
 use super::layer4::{Entry, L4Entry, L4Index, L4Rules};
-use super::listener::{ListenerServers, ListenerTable, listener_servers};
+use super::listener::{ListenerServers, ListenerTable, ServerAt, listener_servers};
 use super::path::{PathIndex, PathIndexBuilder, RuleSet};
 use super::server::ServerTable;
 use super::sni::Names;
@@ -106,13 +106,21 @@ impl<'c> Builder<'c> {
             Protocol::Tcp => Entry::Tcp,
             Protocol::Https | Protocol::Tls => Entry::Tls,
         };
+        let answers = |server: &ServerAt| {
+            let gateway = self.config.gateways.get(server.gateway);
+            gateway
+                .and_then(|gateway| gateway.servers.get(server.server))
+                .is_some_and(|s| s.answer_plain_http)
+        };
+        let answers_plain_http = listener.servers.iter().any(answers);
         let mut claims = Claims::new(self.config, servers, &listener.servers, &services);
         let port = listener.key.port;
         let (hosts, tcp) = match entry {
             Entry::Tcp => (HostIndex::default(), self.tcp_rules(claims.all_services(), port)),
             Entry::Http | Entry::Tls => (self.hosts(&mut claims, port), L4Rules::EMPTY),
         };
-        ListenerTable { key: listener.key, freebind: listener.freebind, gateway, entry, hosts, tcp }
+        let ListenerServers { key, freebind, .. } = listener;
+        ListenerTable { key, freebind, gateway, entry, answers_plain_http, hosts, tcp }
     }
 
     fn hosts<'s>(&mut self, claims: &mut Claims<'s>, port: u16) -> HostIndex

@@ -38,6 +38,8 @@ pub struct ListenerTable {
     /// Gateway of the first server.
     pub(super) gateway: u32,
     pub(super) entry: Entry,
+    /// A request in clear text on a TLS port is told so.
+    pub(super) answers_plain_http: bool,
     pub(super) hosts: HostIndex,
     /// Of a TCP server.
     pub(super) tcp: L4Rules,

@@ -202,6 +202,12 @@ impl RoutingTable {
         Some(HostMatch { gateway: shared.gateways.get(server.gateway as usize)?, server, host })
     }
 
+    /// Whether a request in clear text that comes in on a TLS port is told so.
+    #[must_use]
+    pub fn answers_plain_http(&self, listener: ListenerId) -> bool {
+        self.shared.listeners.get(usize::from(listener.0)).is_some_and(|listener| listener.answers_plain_http)
+    }
+
     /// The first rule of a virtual host that matches; none where connections are routed, not requests.
     #[must_use]
     pub fn route<'t>(&'t self, host: &HostMatch<'t>, request: &RouteFacts<'_>) -> Option<&'t RouteTable> {

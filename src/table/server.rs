@@ -1,5 +1,7 @@
 //! What is known of a server beside its hosts.
 
+use std::sync::Arc;
+
 use crate::config::model::{Gateway, Protocol, RuleKind, Server, ServerTls};
 
 /// A gateway's port entry. Two hosts of one connection may be served together where they have the same.
@@ -9,6 +11,10 @@ pub struct ServerTable {
     pub protocol: Protocol,
     /// For HTTPS and TLS.
     pub tls: Option<ServerTls>,
+    /// The port of the same host to send requests to, over HTTPS.
+    pub https_redirect: Option<u16>,
+    /// The value of `Strict-Transport-Security` in responses.
+    pub hsts: Option<Arc<str>>,
     /// Index into the table's gateways.
     pub(super) gateway: u32,
     pub(super) kind: RuleKind,
@@ -19,6 +25,8 @@ impl ServerTable {
         Self {
             protocol: server.protocol,
             tls: server.tls.clone(),
+            https_redirect: server.https_redirect,
+            hsts: server.hsts.clone(),
             gateway: gateway as u32,
             kind: server.rule_kind(),
         }

@@ -79,6 +79,9 @@ pub(super) fn server(port: u16, hosts: &[&str]) -> Server {
         freebind: false,
         protocol: Protocol::Http,
         tls: None,
+        https_redirect: None,
+        hsts: None,
+        answer_plain_http: false,
         hosts: hosts.iter().map(|host| pattern(host)).collect(),
         origin: Origin::default(),
     }

@@ -128,7 +128,7 @@ pub(super) fn write_response_typical() -> Operation {
     let mut out = Vec::with_capacity(4096);
     Box::new(move || {
         out.clear();
-        let facts = ResponseFacts { version: Version::Http11, close: false, body: head.body };
+        let facts = ResponseFacts { version: Version::Http11, close: false, body: head.body, hsts: None };
         write_response(&mut out, black_box(&head), RESPONSE, &facts);
         black_box(&out);
     })

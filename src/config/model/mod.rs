@@ -185,6 +185,12 @@ pub struct Server {
     pub protocol: Protocol,
     /// For HTTPS and TLS, and only for them.
     pub tls: Option<ServerTls>,
+    /// For HTTP: requests are sent to this port of the same host, over HTTPS.
+    pub https_redirect: Option<u16>,
+    /// For HTTPS: the value of `Strict-Transport-Security` (RFC 6797 section 6.1) in responses.
+    pub hsts: Option<Arc<str>>,
+    /// For HTTPS: a request in clear text is told so, not just closed.
+    pub answer_plain_http: bool,
     /// Hosts served.
     pub hosts: Vec<HostPattern>,
     /// Where it was written.

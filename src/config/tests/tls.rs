@@ -338,3 +338,63 @@ fn many_servers() {
     assert!(started.elapsed().as_secs() < 20, "{:?}", started.elapsed());
     assert!((1..SERVERS).all(|server| Arc::ptr_eq(&terms(&config, 0), &terms(&config, server))));
 }
+
+/// Keys on the way from clear text to HTTPS stand where they mean something.
+#[test]
+fn https_redirect_hsts_and_plain_http() {
+    let mut site = Site::new();
+    site.server_of("\"a.test\"", "HTTP", "https_redirect = true, https_redirect_port = 8443");
+    site.server_of("\"a.test\"", "HTTP", "https_redirect = true");
+    site.server_of("\"a.test\"", "HTTP", "https_redirect = false");
+    site.https(&format!("mode = \"SIMPLE\", {PAIR}, answer_plain_http = true"));
+    site.text += "hsts = { max_age = \"1h\", include_subdomains = true }\n";
+    let config = site.config();
+    let servers = config.gateways[0].servers.iter();
+    let said: Vec<_> = servers
+        .map(|server| (server.https_redirect, server.answer_plain_http, server.hsts.as_deref()))
+        .collect();
+    let hsts = Some("max-age=3600; includeSubDomains");
+    assert_eq!(
+        said,
+        [(Some(8443), false, None), (Some(443), false, None), (None, false, None), (None, true, hsts)]
+    );
+
+    for (protocol, tls, more, said) in [
+        ("HTTP", "mode = \"SIMPLE\"", "", "`tls` of a server without TLS"),
+        ("HTTP", "https_redirect = true, mode = \"SIMPLE\"", "", "`mode` of a server without TLS"),
+        ("HTTP", "https_redirect = false, https_redirect_port = 1", "", "`https_redirect_port` without"),
+        ("HTTP", "https_redirect = true, https_redirect_port = 0", "", "out of range"),
+        (
+            "HTTPS",
+            "mode = \"SIMPLE\", https_redirect = true, PAIR",
+            "",
+            "`https_redirect` of a server of protocol HTTPS",
+        ),
+        ("TLS", "mode = \"PASSTHROUGH\", answer_plain_http = true", "", "only HTTPS has it"),
+        (
+            "HTTP",
+            "https_redirect = true",
+            "hsts = { max_age = \"1h\" }",
+            "`hsts` of a server that is not HTTPS",
+        ),
+        ("HTTPS", "mode = \"SIMPLE\", PAIR", "hsts = { preload = false }", "`max_age`"),
+        (
+            "HTTPS",
+            "mode = \"SIMPLE\", PAIR",
+            "hsts = { max_age = \"365d\", preload = true }",
+            "more than is promised",
+        ),
+        (
+            "HTTPS",
+            "mode = \"SIMPLE\", PAIR",
+            "hsts = { max_age = \"364d\", include_subdomains = true, preload = true }",
+            "more than is promised",
+        ),
+        ("HTTPS", "mode = \"SIMPLE\", PAIR", "hsts = { max_age = \"9999d\" }", "0s to 3650d"),
+    ] {
+        let mut site = Site::new();
+        site.server(protocol, &tls.replace("PAIR", PAIR));
+        site.text += &format!("{more}\n");
+        assert!(site.said().contains(said), "{tls} {more}: {}", site.said());
+    }
+}

@@ -216,7 +216,7 @@ fn passes_on_what_was_asked_of_the_upstream() {
 }
 
 #[track_caller]
-fn response(text: &str, method: Method, facts: impl Fn(BodyLength) -> ResponseFacts) -> String {
+fn response(text: &str, method: Method, facts: impl Fn(BodyLength) -> ResponseFacts<'static>) -> String {
     let mut head = ResponseHead::default();
     parse_response(text.as_bytes(), &mut Scan::default(), &LIMITS, method, &mut head).unwrap();
     let mut out = Vec::new();
@@ -224,12 +224,12 @@ fn response(text: &str, method: Method, facts: impl Fn(BodyLength) -> ResponseFa
     String::from_utf8(out).unwrap()
 }
 
-const fn to_11(body: BodyLength) -> ResponseFacts {
-    ResponseFacts { version: Version::Http11, close: false, body }
+const fn to_11(body: BodyLength) -> ResponseFacts<'static> {
+    ResponseFacts { version: Version::Http11, close: false, body, hsts: None }
 }
 
-const fn to_10(body: BodyLength) -> ResponseFacts {
-    ResponseFacts { version: Version::Http10, close: false, body }
+const fn to_10(body: BodyLength) -> ResponseFacts<'static> {
+    ResponseFacts { version: Version::Http10, close: false, body, hsts: None }
 }
 
 #[test]
