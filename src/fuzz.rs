@@ -87,6 +87,7 @@ fn rewritten_request(head: &RequestHead, data: &[u8], path: &[u8], trusted: bool
         peer: IpAddr::from([192, 0, 2, 1]),
         trusted,
         tls,
+        client_certificate: if tls { "Hash=0;Subject=\"\"" } else { "" },
         request_id: b"0f8fad5b-d9cb-469f-a165-70867728950e",
         body: head.body,
     };

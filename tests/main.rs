@@ -17,6 +17,7 @@ mod accept_balance;
 mod accept_steering;
 mod bounds;
 mod check;
+mod client_identity;
 mod cores;
 mod cores_command;
 mod drain;

@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use regex::bytes::{Regex, RegexBuilder};
 
+use crate::config::client_match;
 use crate::config::diagnostic::{Problem, visible};
 use crate::config::model::{HttpMatch, StringMatch};
 use crate::config::schema;
@@ -103,6 +104,7 @@ pub(super) fn lower(reader: &mut Reader<'_>, table: &Table<'_>) -> HttpMatch {
     if let Some(method) = reader.child(table, "method", &schema::STRING_MATCH) {
         block.method = string_match(reader, &method, check_method);
     }
+    block.client = client_match::lower(reader, table);
     let headers = reader.pairs(table, "headers");
     if let Some((name, _)) = headers.get(HEADERS_MAX) {
         let problem =
@@ -133,9 +135,13 @@ pub(super) fn lower(reader: &mut Reader<'_>, table: &Table<'_>) -> HttpMatch {
 }
 
 /// Whether a literal may stand in `exact` or `prefix`; records a problem when not.
-type CheckLiteral = fn(&mut Reader<'_>, At<&str>);
+pub(super) type CheckLiteral = fn(&mut Reader<'_>, At<&str>);
 
-fn string_match(reader: &mut Reader<'_>, table: &Table<'_>, check: CheckLiteral) -> Option<StringMatch> {
+pub(super) fn string_match(
+    reader: &mut Reader<'_>,
+    table: &Table<'_>,
+    check: CheckLiteral,
+) -> Option<StringMatch> {
     let forms = ["exact", "prefix", "regex"];
     let written: Vec<&str> = forms.into_iter().filter(|key| table.has(key)).collect();
     let [key] = written.as_slice() else {

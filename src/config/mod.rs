@@ -11,6 +11,7 @@
 //! network, and only [`load`] touches files.
 
 mod claims;
+mod client_match;
 mod damage;
 mod diagnostic;
 mod drafts;

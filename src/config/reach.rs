@@ -13,7 +13,7 @@ use crate::config::diagnostic::{Problem, Problems};
 use crate::config::drafts::VirtualServiceDraft;
 use crate::config::host::show;
 use crate::config::lower::Linked;
-use crate::config::model::{HostPattern, HttpMatch, HttpRoute, StringMatch};
+use crate::config::model::{ClientMatch, HostPattern, HttpMatch, HttpRoute, StringMatch};
 use crate::config::source::Place;
 
 /// Rules that are looked at for virtual services that share hosts. Their combinations may be as many as the
@@ -148,7 +148,7 @@ impl Reach {
             self.all.get_or_insert(place);
         }
         for block in &rule.matches {
-            match (&block.uri, &block.method, block.headers.is_empty()) {
+            match (&block.uri, &block.method, block.headers.is_empty() && block.client.is_none()) {
                 (None, None, true) => {
                     self.all.get_or_insert(place);
                 }
@@ -197,6 +197,14 @@ fn canonical(block: &HttpMatch) -> String {
     }
     for (name, value) in &block.headers {
         part(name, value);
+    }
+    if let Some(ClientMatch { present, subject, uri, dns, email }) = &block.client {
+        for (name, value) in [(":subject", subject), (":san-uri", uri), (":dns", dns), (":email", email)] {
+            if let Some(value) = value {
+                part(name, value);
+            }
+        }
+        let _ = write!(text, "client={present} ");
     }
     text
 }

@@ -100,7 +100,7 @@ pub(super) static PROCESS: Schema = Schema::new(
 pub(super) static GATEWAY: Schema = Schema::new(
     "[[gateway]]",
     &["name", "trusted_proxies", "limits", "timeouts", "path", "server"],
-    &["access_log", "http2", "headers", "compression", "rate_limit", "forward_client_certificate"],
+    &["access_log", "http2", "headers", "compression", "rate_limit"],
 )
 .elsewhere(&[
     ("selector", "ringgate itself is the gateway: leave the selector out"),
@@ -108,6 +108,7 @@ pub(super) static GATEWAY: Schema = Schema::new(
     ("hosts", "hosts belong to a [[gateway.server]] table"),
     ("port", "the port belongs to a [[gateway.server]] table"),
     ("tls", "it belongs to a [[gateway.server]] table"),
+    ("forward_client_certificate", "it belongs to `tls` of a [[gateway.server]] table"),
 ]);
 
 pub(super) static LIMITS: Schema = Schema::new(
@@ -175,6 +176,7 @@ pub(super) static SERVER_TLS: Schema = Schema::new(
         "subject_alt_names",
         "verify_certificate_spki",
         "verify_certificate_hash",
+        "forward_client_certificate",
         "min_protocol_version",
         "max_protocol_version",
         "cipher_profile",
@@ -187,6 +189,7 @@ pub(super) static SERVER_TLS: Schema = Schema::new(
 )
 .example("`{ mode = \"SIMPLE\", server_certificate = \"..\", private_key = \"..\" }` or `{ mode = \"PASSTHROUGH\" }`")
 .elsewhere(&[
+    ("forward_client_cert_details", "write `forward_client_certificate`"),
     ("ssl_certificate", "write `server_certificate`"),
     ("certificate", "write `server_certificate`"),
     ("cert", "write `server_certificate`"),
@@ -257,7 +260,7 @@ pub(super) static HTTP: Schema = Schema::new(
 
 pub(super) static MATCH: Schema = Schema::new(
     "a block of `match`",
-    &["uri", "method", "headers"],
+    &["uri", "method", "headers", "client_certificate"],
     &[
         "name",
         "port",
@@ -271,10 +274,18 @@ pub(super) static MATCH: Schema = Schema::new(
         "source_namespace",
         "source_subnets",
         "stat_prefix",
-        "client_certificate",
     ],
 )
 .elsewhere(&[("path", "Istio's name is `uri`"), ("host", "hosts belong to the virtual service")]);
+
+pub(super) static CLIENT_MATCH: Schema =
+    Schema::new("`client_certificate`", &["present", "subject", "uri", "dns", "email"], &["hash", "spki"])
+        .example("`{ uri = { exact = \"spiffe://..\" } }` or `{ present = true }`")
+        .elsewhere(&[
+            ("san", "write `uri`, `dns` or `email`"),
+            ("cn", "write `subject`, as a regex over all of it"),
+            ("spiffe", "write `uri`"),
+        ]);
 
 pub(super) static TLS: Schema =
     Schema::new("[[virtual_service.tls]]", &["match", "route"], &["name", "rate_limit"])

@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 
+use crate::config::client_match;
 use crate::config::diagnostic::{Problem, visible};
 use crate::config::drafts::HostAt;
 use crate::config::https;
@@ -146,6 +147,7 @@ fn no_client_keys(reader: &mut Reader<'_>, table: &Table<'_>, why: &str) {
         "subject_alt_names",
         "verify_certificate_spki",
         "verify_certificate_hash",
+        "forward_client_certificate",
     ];
     for key in keys {
         if let Some(value) = reader.any(table, key) {
@@ -311,13 +313,14 @@ fn clients(reader: &mut Reader<'_>, table: &Table<'_>, optional: bool) -> Option
         allow_expired: reader.word(table, "crl_expired", &answers, &[]).unwrap_or_default(),
     };
     let crls = list.and_then(|named| crls(reader, &named, revocation));
+    let details = client_match::details(reader, table);
     let names = names(reader, table);
     let [spki, certificates] =
         ["verify_certificate_spki", "verify_certificate_hash"].map(|key| pins(reader, table, key));
     if crls.is_none() && table.has("ca_crl") {
         return None;
     }
-    Some(ClientPolicy { optional, roots: roots?, crls, revocation, names, spki, certificates })
+    Some(ClientPolicy { optional, roots: roots?, crls, revocation, names, spki, certificates, details })
 }
 
 /// The authorities in a file, read once.

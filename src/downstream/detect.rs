@@ -173,8 +173,12 @@ async fn follow(session: &Session, hello: Hello) -> Found {
             }
         }
         Sni::Terminate { gateway, server, terms, rules } => {
-            let made_for =
-                MadeFor { gateway: Arc::clone(&gateway.name), policy: terms.policy, named: name.is_some() };
+            let made_for = MadeFor {
+                gateway: Arc::clone(&gateway.name),
+                policy: terms.policy,
+                named: name.is_some(),
+                client: None,
+            };
             if handshake(session, bytes, terms, made_for, &gateway.timeouts).await.is_err() {
                 return Found::Closed;
             }

@@ -14,6 +14,7 @@ use crate::gateway::plan::MadeFor;
 use crate::gateway::stream::ByteStream;
 use crate::shard::deadlines::OnDue;
 use crate::sys::buffer::{Buffer, Class};
+use crate::tls::identity::ClientIdentity;
 use crate::tls::machine::{Machine, TlsError};
 
 /// The handshake did not come to its end; the connection is over.
@@ -25,7 +26,7 @@ pub(super) async fn handshake(
     session: &Session,
     hello: Buffer,
     terms: &TlsTerms,
-    made_for: MadeFor,
+    mut made_for: MadeFor,
     timeouts: &Timeouts,
 ) -> Result<(), NoTls> {
     let stats = &session.shard.stats;
@@ -64,6 +65,10 @@ pub(super) async fn handshake(
         stats.tls_resumed.add();
     }
     stats.tls_handshakes.add();
+    made_for.client = ClientIdentity::of(machine.client_certificates(), &terms.details).map(Box::new);
+    if let Some(client) = &made_for.client {
+        tracing::debug!(peer = %session.peer, subject = %client.subject, uris = ?client.uris, "client certificate");
+    }
     session.wire.start_tls(&session.shard, machine, made_for);
     Ok(())
 }

@@ -13,6 +13,7 @@ use crate::shard::installed::Installed;
 use crate::shard::stats::Stats;
 use crate::sys::buffer::{Buffer, Class};
 use crate::table::{HostMatch, ListenerId, RouteFacts, RouteTable};
+use crate::tls::identity::ClientIdentity;
 
 /// An answer that ringgate makes itself: a status and the reason code in its body.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -63,6 +64,8 @@ pub struct MadeFor {
     pub policy: [u8; 32],
     /// The client named a host (SNI).
     pub named: bool,
+    /// Who the client is, where it showed a certificate.
+    pub client: Option<Box<ClientIdentity>>,
 }
 
 /// Facts of the connection a request came by.
@@ -156,12 +159,14 @@ fn plan_for(
     {
         return Err(to_https(head, bytes, port));
     }
+    let identity = client.tls.and_then(|made_for| made_for.client.as_deref());
     let facts = RouteFacts {
         authority,
         path,
         method: head.method_text.of(bytes),
         headers: &head.headers,
         buffer: bytes,
+        client: identity,
     };
     let Some(route) = table.route(host, &facts) else {
         return Err(LocalReply { status: 404, reason: "no_route" }.into());
@@ -180,6 +185,7 @@ fn plan_for(
         peer: client.peer,
         trusted: gateway.is_trusted(client.peer),
         tls: client.tls.is_some(),
+        client_certificate: identity.map_or("", |identity| &identity.element),
         request_id: &request_id,
         body: head.body,
     };

@@ -26,6 +26,8 @@ pub struct RequestFacts<'a> {
     pub trusted: bool,
     /// The request came over TLS.
     pub tls: bool,
+    /// The element of `X-Forwarded-Client-Cert` for its certificate; empty for none.
+    pub client_certificate: &'a str,
     /// Used where the client's id is absent, malformed or not trusted.
     pub request_id: &'a [u8],
     /// Framing to send: any but [`BodyLength::UntilClose`], which is sent as none.
@@ -38,7 +40,8 @@ pub struct RequestFacts<'a> {
 /// section 3.2 asks.
 pub fn write_request(out: &mut Vec<u8>, head: &RequestHead, buf: &[u8], facts: &RequestFacts<'_>) {
     // The fields that are added take less than 256 bytes beside the authority and the request id.
-    out.reserve(head.head_len + 2 * head.authority.len() + facts.path.len() + facts.request_id.len() + 256);
+    let texts = facts.path.len() + facts.request_id.len() + facts.client_certificate.len();
+    out.reserve(head.head_len + 2 * head.authority.len() + texts + 256);
     push_request_line(out, head, buf, facts.path);
     let nominated = Nominated::of(&head.headers, buf);
     let mut present = Present::default();
@@ -47,11 +50,10 @@ pub fn write_request(out: &mut Vec<u8>, head: &RequestHead, buf: &[u8], facts: &
         let keep = match header.id {
             HeaderId::Other => keeps_request_field(header.name.of(buf), &nominated),
             HeaderId::Date => !nominated.has(b"date"),
-            HeaderId::Forwarded
-            | HeaderId::XForwardedClientCert
-            | HeaderId::XForwardedPort
-            | HeaderId::XRealIp => facts.trusted,
+            HeaderId::Forwarded | HeaderId::XForwardedPort | HeaderId::XRealIp => facts.trusted,
             HeaderId::Trailer => facts.body == BodyLength::Chunked,
+            // Continued below where there is something to add.
+            HeaderId::XForwardedClientCert => facts.trusted && facts.client_certificate.is_empty(),
             HeaderId::XForwardedHost => {
                 present.host = true;
                 facts.trusted
@@ -151,6 +153,13 @@ fn push_forwarding(
     if !present.host && !head.authority.is_empty() {
         out.extend_from_slice(b"\r\nX-Forwarded-Host: ");
         out.extend_from_slice(head.authority.of(buf));
+    }
+    if !facts.client_certificate.is_empty() {
+        out.extend_from_slice(b"\r\nX-Forwarded-Client-Cert: ");
+        if facts.trusted {
+            push_list(out, head, buf, HeaderId::XForwardedClientCert);
+        }
+        out.extend_from_slice(facts.client_certificate.as_bytes());
     }
     out.extend_from_slice(b"\r\nVia: ");
     if present.via {

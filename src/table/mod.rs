@@ -49,6 +49,7 @@ use self::layer4::L4Index;
 use self::path::PathIndex;
 use crate::config::model::Config;
 use crate::message::Header;
+use crate::tls::identity::ClientIdentity;
 
 pub use self::cluster::{ClusterTable, EndpointTable, RouteTable};
 pub use self::gateway::GatewayTable;
@@ -94,6 +95,8 @@ pub struct RouteFacts<'a> {
     pub headers: &'a [Header],
     /// What the spans refer to.
     pub buffer: &'a [u8],
+    /// Who the client is, where it showed a certificate.
+    pub client: Option<&'a ClientIdentity>,
 }
 
 /// A host that a listener serves: whose it is, and where its rules are.

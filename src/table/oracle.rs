@@ -9,11 +9,13 @@ use std::time::Duration;
 use proptest::prelude::*;
 use proptest::sample::select;
 
-use super::testing::{Request, block, gateway, rule, server, service};
+use super::testing::{Request, block, gateway, rule, server, service, text};
 use super::{ListenerId, RoutingTable, Selection};
 use crate::config::model::{
-    Cluster, Config, Endpoint, HostPattern, HttpMatch, HttpRoute, Origin, StringMatch, VirtualService,
+    ClientMatch, Cluster, Config, Endpoint, HostPattern, HttpMatch, HttpRoute, Origin, StringMatch,
+    VirtualService,
 };
+use crate::tls::identity::ClientIdentity;
 use crate::upstream::balance::Tried;
 
 /// What a selection says, as text: `unknown`, `gateway: -` or `gateway: rule`.
@@ -283,7 +285,22 @@ fn holds(block: &HttpMatch, request: &Request) -> bool {
         StringMatch::Prefix(text) => value.starts_with(text.as_bytes()),
         StringMatch::Regex(regex) => regex.is_match(value),
     };
-    block.uri.as_ref().is_none_or(|uri| text(uri, facts.path))
+    let client = |wanted: &ClientMatch| {
+        let Some(client) = facts.client else { return !wanted.present };
+        let holds = |asked: &Option<StringMatch>, name: &str| {
+            asked.as_ref().is_none_or(|asked| text(asked, name.as_bytes()))
+        };
+        let some = |asked: &Option<StringMatch>, names: &[Box<str>]| {
+            asked.is_none() || names.iter().any(|name| holds(asked, name))
+        };
+        wanted.present
+            && holds(&wanted.subject, &client.subject)
+            && some(&wanted.uri, &client.uris)
+            && some(&wanted.dns, &client.dns_names)
+            && some(&wanted.email, &client.emails)
+    };
+    block.client.as_ref().is_none_or(client)
+        && block.uri.as_ref().is_none_or(|uri| text(uri, facts.path))
         && block.method.as_ref().is_none_or(|method| text(method, facts.method))
         && block.headers.iter().all(|(name, wanted)| {
             let values: Vec<_> = facts
@@ -327,7 +344,24 @@ fn block_strategy() -> impl Strategy<Value = HttpMatch> {
         3 => Just(vec![]),
         1 => prop::collection::vec((select(&["x-a", "x-b"][..]), select(&VALUES[..])), 1..3),
     ];
-    (path, method, headers).prop_map(|(path, method, headers)| block(&path, method, &headers))
+    (path, method, headers, client_match_strategy())
+        .prop_map(|(path, method, headers, client)| HttpMatch { client, ..block(&path, method, &headers) })
+}
+
+fn client_match_strategy() -> impl Strategy<Value = Option<ClientMatch>> {
+    let name = || prop_oneof![3 => Just(""), 1 => select(&["=1", "^1", "~.*2"][..])].prop_map(text);
+    let names = (name(), name(), name(), name())
+        .prop_map(|(subject, uri, dns, email)| Some(ClientMatch { present: true, subject, uri, dns, email }));
+    prop_oneof![8 => Just(None), 1 => Just(Some(ClientMatch::default())), 2 => names]
+}
+
+fn client_strategy() -> impl Strategy<Value = Option<ClientIdentity>> {
+    let name = || select(&["1", "12", "2", ""][..]).prop_map(Box::from);
+    let names = || prop::collection::vec(name(), 0..3);
+    let client = (name(), names(), names(), names()).prop_map(|(subject, uris, dns_names, emails)| {
+        Some(ClientIdentity { subject, uris, dns_names, emails, element: "".into() })
+    });
+    prop_oneof![Just(None), client]
 }
 
 fn config_strategy() -> impl Strategy<Value = Config> {
@@ -371,11 +405,15 @@ fn request_strategy() -> impl Strategy<Value = Request> {
         (select(&["x-a", "X-A", "x-b", "x-c"][..]), select(&["1", "2", "1,2", ""][..])),
         0..4,
     );
-    (host, tail, path, method, headers).prop_map(|(host, tail, path, method, headers)| {
-        let tail = if host.starts_with('[') || host.is_empty() { tail.trim_start_matches('.') } else { tail };
-        let request = Request::new(method, &path).host(&format!("{host}{tail}"));
-        headers.into_iter().fold(request, |request, (name, value)| request.header(name, value))
-    })
+    (host, tail, path, method, headers, client_strategy()).prop_map(
+        |(host, tail, path, method, headers, client)| {
+            let tail =
+                if host.starts_with('[') || host.is_empty() { tail.trim_start_matches('.') } else { tail };
+            let mut request = Request::new(method, &path).host(&format!("{host}{tail}"));
+            request.client = client;
+            headers.into_iter().fold(request, |request, (name, value)| request.header(name, value))
+        },
+    )
 }
 
 proptest! {

@@ -16,7 +16,7 @@ use hashbrown::HashMap;
 use regex::bytes::Regex;
 
 use super::RouteFacts;
-use super::predicate::{Conditions, RegexId, TextMatch};
+use super::predicate::{ClientCondition, Conditions, RegexId, TextMatch};
 use super::texts::{Hasher, Texts};
 use crate::config::model::{HttpMatch, HttpRoute, StringMatch};
 use crate::message::Span;
@@ -251,11 +251,14 @@ impl PathIndexBuilder {
             Some(StringMatch::Regex(regex)) => (Place::Residual, "", Some(regex_id(regex))),
             None => (Place::Residual, "", None),
         };
-        if path.is_none() && block.method.is_none() && block.headers.is_empty() {
+        if path.is_none() && block.method.is_none() && block.headers.is_empty() && block.client.is_none() {
             return (place, text, NO_CONDITIONS);
         }
+        let client =
+            block.client.as_ref().map(|client| Box::new(ClientCondition::new(client, &mut regex_id)));
         index.conditions.push(Conditions {
             path,
+            client,
             method: block.method.as_ref().map(|method| TextMatch::new(method, &mut regex_id)),
             headers: block
                 .headers

@@ -9,7 +9,8 @@ use std::sync::Arc;
 use regex::bytes::Regex;
 
 use super::RouteFacts;
-use crate::config::model::StringMatch;
+use crate::config::model::{ClientMatch, StringMatch};
+use crate::tls::identity::ClientIdentity;
 
 /// Conditions that must all hold.
 #[derive(Clone, Debug, Default)]
@@ -19,6 +20,43 @@ pub(super) struct Conditions {
     pub(super) method: Option<TextMatch>,
     /// Names in lower case.
     pub(super) headers: Box<[(Arc<str>, TextMatch)]>,
+    pub(super) client: Option<Box<ClientCondition>>,
+}
+
+/// [`ClientMatch`] as it is checked.
+#[derive(Clone, Debug)]
+pub(super) struct ClientCondition {
+    present: bool,
+    subject: Option<TextMatch>,
+    uri: Option<TextMatch>,
+    dns: Option<TextMatch>,
+    email: Option<TextMatch>,
+}
+
+impl ClientCondition {
+    pub(super) fn new(wanted: &ClientMatch, mut regex_id: impl FnMut(&Arc<Regex>) -> RegexId) -> Self {
+        let mut text =
+            |text: &Option<StringMatch>| text.as_ref().map(|text| TextMatch::new(text, &mut regex_id));
+        Self {
+            present: wanted.present,
+            subject: text(&wanted.subject),
+            uri: text(&wanted.uri),
+            dns: text(&wanted.dns),
+            email: text(&wanted.email),
+        }
+    }
+
+    fn holds(&self, client: Option<&ClientIdentity>, regexes: &[Regex]) -> bool {
+        let Some(client) = client else { return !self.present };
+        let any = |wanted: &Option<TextMatch>, names: &[Box<str>]| {
+            wanted.as_ref().is_none_or(|text| names.iter().any(|name| text.holds(name.as_bytes(), regexes)))
+        };
+        self.present
+            && self.subject.as_ref().is_none_or(|text| text.holds(client.subject.as_bytes(), regexes))
+            && any(&self.uri, &client.uris)
+            && any(&self.dns, &client.dns_names)
+            && any(&self.email, &client.emails)
+    }
 }
 
 /// Index into the shard's regexes. Each shard has clones of its own, since a regex keeps scratch memory that only
@@ -63,6 +101,7 @@ impl Conditions {
     /// Checks cheap conditions first; the outcome does not depend on the order.
     pub(super) fn hold(&self, request: &RouteFacts<'_>, regexes: &[Regex]) -> bool {
         self.method.as_ref().is_none_or(|method| method.holds(request.method, regexes))
+            && self.client.as_ref().is_none_or(|client| client.holds(request.client, regexes))
             && self.headers.iter().all(|(name, text)| {
                 header_value(request, name.as_bytes()).is_some_and(|value| text.holds(&value, regexes))
             })
@@ -130,6 +169,7 @@ mod tests {
                 ("a".into(), TextMatch::Exact("1".into())),
                 ("b".into(), TextMatch::Exact("2".into())),
             ]),
+            client: None,
         };
         let full = Request::new("POST", "/v12").header("a", "1").header("b", "2");
         assert!(conditions.hold(&full.facts(), &regexes));

@@ -10,6 +10,7 @@ use crate::config::model::{
     Protocol, Server, StringMatch, Timeouts, VirtualService,
 };
 use crate::message::{Header, HeaderId, Span};
+use crate::tls::identity::ClientIdentity;
 
 /// A request that can lend its [`RouteFacts`].
 #[derive(Clone, Debug)]
@@ -19,6 +20,7 @@ pub(super) struct Request {
     pub(super) method: String,
     headers: Vec<Header>,
     buffer: Vec<u8>,
+    pub(super) client: Option<ClientIdentity>,
 }
 
 impl Request {
@@ -29,6 +31,7 @@ impl Request {
             method: method.to_owned(),
             headers: Vec::new(),
             buffer: Vec::new(),
+            client: None,
         }
     }
 
@@ -59,6 +62,7 @@ impl Request {
             method: self.method.as_bytes(),
             headers: &self.headers,
             buffer: &self.buffer,
+            client: self.client.as_ref(),
         }
     }
 }
@@ -133,6 +137,7 @@ pub(super) fn block(path: &str, method: &str, headers: &[(&str, &str)]) -> HttpM
         uri: text(path),
         method: text(method),
         headers: headers.iter().filter_map(|(name, value)| Some(((*name).into(), text(value)?))).collect(),
+        client: None,
         origin: Origin::default(),
     }
 }

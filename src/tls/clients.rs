@@ -16,6 +16,7 @@ use rustls::{
 use x509_parser::prelude::{CertificateRevocationList, FromDer, GeneralName, X509Certificate};
 
 use super::digest::{Parts, Sha256};
+use super::identity::CertDetail;
 
 /// What a server asks of its clients' certificates.
 #[derive(Clone, Debug)]
@@ -34,6 +35,8 @@ pub struct ClientPolicy {
     pub spki: Vec<Sha256>,
     /// Fingerprints of certificates. One of either list must be the client's; both empty for any.
     pub certificates: Vec<Sha256>,
+    /// What endpoints learn of a client's certificate; empty for nothing.
+    pub details: Vec<CertDetail>,
 }
 
 /// How revocation lists are used; by default the strict way.
@@ -125,6 +128,7 @@ impl ClientPolicy {
         parts.list(b"names", self.names.iter().map(|name| name.as_bytes()));
         parts.list(b"spki", self.spki.iter().map(|pin| &pin[..]));
         parts.list(b"pins", self.certificates.iter().map(|pin| &pin[..]));
+        parts.add(&self.details.iter().map(|detail| *detail as u8).collect::<Vec<_>>());
         parts.finish()
     }
 }

@@ -6,6 +6,7 @@
 
 pub mod clients;
 pub mod digest;
+pub mod identity;
 pub mod machine;
 pub mod pair;
 pub mod suites;

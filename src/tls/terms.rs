@@ -105,7 +105,8 @@ impl Compiler {
             Some(_) => TlsMode::Mutual,
         };
         let config = Arc::new(server_config(wanted, &clients, Tickets::new(fingerprint, mode))?);
-        let terms = Arc::new(TlsTerms { mode, config, clients, policy, fingerprint });
+        let details = wanted.clients.as_ref().map(|policy| policy.details.clone()).unwrap_or_default();
+        let terms = Arc::new(TlsTerms { mode, config, details, clients, policy, fingerprint });
         self.terms.insert(key, Arc::clone(&terms));
         Ok(terms)
     }

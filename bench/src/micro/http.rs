@@ -113,6 +113,7 @@ pub(super) fn write_request_browser() -> Operation {
             peer: IpAddr::V4(Ipv4Addr::new(192, 0, 2, 17)),
             trusted: false,
             tls: false,
+            client_certificate: "",
             request_id: b"0123456789abcdef0123456789abcdef",
             body: BodyLength::None,
         };

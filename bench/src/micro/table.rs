@@ -129,6 +129,7 @@ impl Traffic {
                 method: b"GET",
                 headers: &[],
                 buffer: &[],
+                client: None,
             };
             let selection = self.table.select(ListenerId(0), black_box(&facts));
             assert!(matches!(selection, Selection::Route { .. }), "{authority}{path} has a route");

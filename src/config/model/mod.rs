@@ -378,8 +378,25 @@ pub struct HttpMatch {
     pub method: Option<StringMatch>,
     /// Header name (lower case) and what its value must be; several fields of one name are joined with `,`.
     pub headers: Vec<(Arc<str>, StringMatch)>,
+    /// The client's certificate.
+    pub client: Option<ClientMatch>,
     /// Where it was written.
     pub origin: Origin,
+}
+
+/// What a client's certificate must be; of its names of a kind any one.
+#[derive(Clone, Debug, Default)]
+pub struct ClientMatch {
+    /// `false`: the client showed none, and nothing else is asked.
+    pub present: bool,
+    /// Its subject, as RFC 4514 writes it.
+    pub subject: Option<StringMatch>,
+    /// A URI of its subject alternative name.
+    pub uri: Option<StringMatch>,
+    /// A DNS name, in lower case.
+    pub dns: Option<StringMatch>,
+    /// An e-mail address.
+    pub email: Option<StringMatch>,
 }
 
 /// Istio's StringMatch.

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::sync::Arc;
 
+use crate::tls::identity::CertDetail;
+
 /// `tls = { .. }` of a server.
 #[derive(Clone, Debug)]
 pub enum ServerTls {
@@ -29,6 +31,8 @@ pub struct TlsTerms {
     pub mode: TlsMode,
     /// What handshakes are made with.
     pub config: Arc<rustls::ServerConfig>,
+    /// What endpoints learn of client certificates.
+    pub details: Vec<CertDetail>,
     /// What decides on client certificates; asked again when a session resumes.
     pub clients: Arc<dyn rustls::server::danger::ClientCertVerifier>,
     /// Equal where clients are treated alike: mode, authorities, names, versions, suites. Certificates do not count.

@@ -13,6 +13,7 @@ use super::{SERVICE, codes};
 use crate::config::model::{Config, ServerTls, TlsMode, TlsTerms};
 use crate::config::render::{self, Colour};
 use crate::config::{Loaded, load as load_path, load_text_with};
+use crate::tls::identity::CertDetail;
 use crate::tls::testing::{Ca, Holder};
 
 const VIRTUAL_SERVICE: &str = "[[virtual_service]]\nname = \"all\"\nhosts = [\"*\"]\ngateways = [\"edge\"]\n\
@@ -27,14 +28,21 @@ struct Site {
     text: String,
     files: Vec<(PathBuf, Vec<u8>)>,
     port: u16,
+    /// More of the one rule.
+    rule: String,
 }
 
 impl Site {
     /// With the pair of `a.test`, and `ca.crt`.
     fn new() -> Self {
         let ca = Ca::new("clients");
-        let mut site =
-            Self { text: "[[gateway]]\nname = \"edge\"\n".to_owned(), files: Vec::new(), port: 440, ca };
+        let mut site = Self {
+            text: "[[gateway]]\nname = \"edge\"\n".to_owned(),
+            files: Vec::new(),
+            port: 440,
+            ca,
+            rule: String::new(),
+        };
         site.file("ca.crt", &pem("CERTIFICATE", &site.ca.root));
         site.pair("a", &["a.test"], |_| {});
         site
@@ -73,7 +81,7 @@ impl Site {
     }
 
     fn load(&self) -> Loaded {
-        let text = format!("{}{VIRTUAL_SERVICE}{SERVICE}", self.text);
+        let text = format!("{}{VIRTUAL_SERVICE}{}{SERVICE}", self.text, self.rule);
         load_text_with(&[(PathBuf::from("edge.toml"), text)], &self.files)
     }
 
@@ -396,5 +404,57 @@ fn https_redirect_hsts_and_plain_http() {
         site.server(protocol, &tls.replace("PAIR", PAIR));
         site.text += &format!("{more}\n");
         assert!(site.said().contains(said), "{tls} {more}: {}", site.said());
+    }
+}
+
+/// What routes and endpoints learn of clients' certificates.
+#[test]
+fn client_certificates() {
+    let clients = format!("mode = \"MUTUAL\", {PAIR}, ca_certificates = \"ca.crt\"");
+    let mut site = Site::new();
+    site.https(&clients);
+    site.https(&format!("{clients}, forward_client_certificate = [\"CHAIN\"]"));
+    site.https(&format!("{clients}, forward_client_certificate = []"));
+    let config = site.config();
+    let of = |server| terms(&config, server);
+    assert_eq!(of(0).details, [CertDetail::Subject, CertDetail::Uri, CertDetail::Dns]);
+    assert_eq!((of(1).details.clone(), of(2).details.clone()), (vec![CertDetail::Chain], Vec::new()));
+    assert!(of(0).policy != of(1).policy && of(1).policy != of(2).policy);
+
+    for (value, said) in [
+        ("[\"CERTT\"]", "did you mean `CERT`?"),
+        ("[\"DNS\", \"DNS\"]", "stands twice"),
+        ("\"DNS\"", "an array of strings"),
+    ] {
+        let mut site = Site::new();
+        site.https(&format!("{clients}, forward_client_certificate = {value}"));
+        assert!(site.said().contains(said), "{value}: {}", site.said());
+    }
+    for (asked, mode, said) in [
+        ("{ uri = { exact = \"u\" }, dns = { prefix = \"WWW.\" } }", "MUTUAL", ""),
+        ("{ present = true }", "OPTIONAL_MUTUAL", ""),
+        ("{ present = false }", "SIMPLE", ""),
+        ("{ present = true }", "SIMPLE", "no server of its gateways does"),
+        (
+            "{ uri = { exact = \"u\" }, present = false }",
+            "MUTUAL",
+            "`uri` of a certificate that is not to be there",
+        ),
+        ("{}", "MUTUAL", "asks for nothing"),
+        ("{ dns = { exact = \"caf\u{e9}\" } }", "MUTUAL", "Punycode"),
+        ("{ san = { exact = \"u\" } }", "MUTUAL", "write `uri`, `dns` or `email`"),
+    ] {
+        let mut site = Site::new();
+        site.https(&if mode == "SIMPLE" {
+            format!("mode = \"SIMPLE\", {PAIR}")
+        } else {
+            clients.replace("MUTUAL", mode)
+        });
+        site.rule = format!("match = [{{ client_certificate = {asked} }}]\n");
+        let text = site.said();
+        assert!(
+            if said.is_empty() { text.starts_with("ok:") } else { text.contains(said) },
+            "{asked}: {text}"
+        );
     }
 }

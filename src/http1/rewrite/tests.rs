@@ -11,6 +11,7 @@ const FACTS: RequestFacts<'_> = RequestFacts {
     path: b"/",
     peer: IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 7)),
     trusted: false,
+    client_certificate: "",
     tls: false,
     request_id: b"id-1",
     body: BodyLength::None,
@@ -146,6 +147,23 @@ fn replaces_forwarding_fields_of_a_stranger() {
     let tls = request(FORWARDED, RequestFacts { tls: true, peer: "2001:db8::1".parse().unwrap(), ..FACTS });
     assert_eq!(values(&tls, "x-forwarded-proto"), ["https"]);
     assert_eq!(values(&tls, "x-forwarded-for"), ["2001:db8::1"]);
+}
+
+/// What a client says of its certificate counts nothing; what a trusted proxy says comes before what is known here.
+#[test]
+fn tells_who_a_client_is_by_its_certificate() {
+    let text = "GET / HTTP/1.1\r\nHost: a\r\nX-Forwarded-Client-Cert: Hash=1\r\nX_Forwarded_Client_Cert: Hash=2\r\n\
+         X-Forwarded-Client-Cert: Hash=3\r\n\r\n";
+    for (trusted, client_certificate, expected) in [
+        (false, "", &[][..]),
+        (false, "Hash=9;URI=u", &["Hash=9;URI=u"]),
+        (true, "", &["Hash=1", "Hash=3"]),
+        (true, "Hash=9", &["Hash=1, Hash=3, Hash=9"]),
+    ] {
+        let head = request(text, RequestFacts { trusted, client_certificate, ..FACTS });
+        assert_eq!(values(&head, "x-forwarded-client-cert"), expected);
+        assert!(values(&head, "x_forwarded_client_cert").is_empty());
+    }
 }
 
 #[test]

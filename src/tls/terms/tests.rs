@@ -30,6 +30,7 @@ fn policy(ca: &Ca) -> ClientPolicy {
         names: Vec::new(),
         spki: Vec::new(),
         certificates: Vec::new(),
+        details: Vec::new(),
     }
 }
 
