@@ -62,7 +62,7 @@ fn in_records(hello: &[u8], size: usize) -> Vec<u8> {
 }
 
 /// A TLS server that echoes, with a certificate for `name`; it serves until the process ends.
-fn tls_server(authority: &Authority, name: &str) -> SocketAddr {
+pub(crate) fn tls_server(authority: &Authority, name: &str) -> SocketAddr {
     use rustls::pki_types::pem::PemObject;
     let identity = authority.server(&[name]);
     let chain =

@@ -34,7 +34,7 @@ pub(super) async fn handshake(
         Ok(machine) => machine,
         Err(error) => return Err(refused(session, &error)),
     };
-    session.timer.arm(timeouts.handshake, OnDue::CancelRead);
+    session.timer.arm(timeouts.handshake, OnDue::ShutRead);
     let mut received = hello;
     loop {
         let fed = machine.feed(received, &mut Buffer::default());
@@ -47,16 +47,16 @@ pub(super) async fn handshake(
         if !machine.is_handshaking() {
             break;
         }
-        let handle = session.timer.cancel_handle();
-        let (result, buffer) = session.wire.read_cancelable(Buffer::new(Class::Medium), handle).await;
-        if !matches!(result, Ok(1..)) {
+        // A client may take its time: it is waited for without a buffer.
+        let ready = session.wire.readable().await;
+        let (result, buffer) = session.wire.read(Buffer::new(Class::Medium)).await;
+        if ready.is_err() || !matches!(result, Ok(1..)) {
             if session.timer.fired() { &stats.timeout_handshake } else { &stats.tls_refused }.add();
             return Err(NoTls);
         }
         received = buffer;
     }
     session.timer.disarm();
-    session.timer.forget_canceller();
     if machine.is_resumed() {
         if !is_still_good(&machine, terms) {
             stats.tls_refused.add();
