@@ -13,7 +13,7 @@ use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
 use rustls::{
     CertificateError, DigitallySignedStruct, DistinguishedName, Error, RootCertStore, SignatureScheme,
 };
-use x509_parser::prelude::{CertificateRevocationList, FromDer, GeneralName, X509Certificate};
+use x509_parser::prelude::{CertificateRevocationList, FromDer, GeneralName, X509Certificate, X509Version};
 
 use super::digest::{Parts, Sha256};
 use super::identity::CertDetail;
@@ -94,6 +94,13 @@ impl Crls {
         for (at, list) in (1..).zip(&lists) {
             let (_, parsed) = CertificateRevocationList::from_der(list)
                 .map_err(|_| format!("list {at} is no certificate revocation list"))?;
+            // What `openssl ca -gencrl` makes unless told otherwise, and RFC 5280 section 5.1.2.1 does not allow.
+            if parsed.version() != Some(X509Version(1)) {
+                return Err(format!(
+                    "list {at} is of version 1, and version 2 is needed (openssl: give the list extensions, \
+                     `crl_extensions` with `authorityKeyIdentifier = keyid`, and a `crlnumber` file)"
+                ));
+            }
             let next = parsed.next_update().map(|time| time.timestamp());
             next_update = [next_update, next].into_iter().flatten().min();
         }
@@ -244,5 +251,29 @@ impl ClientCertVerifier for NamedClients {
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
         self.chain.supported_verify_schemes()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// As `openssl ca -gencrl` makes it of a configuration without `crl_extensions`.
+    const VERSION_1: &str = "\
+-----BEGIN X509 CRL-----
+MIGPMDgwCgYIKoZIzj0EAwIwDDEKMAgGA1UEAwwBeBcNMjYxMTI1MTQ0NTMyWhcN
+MjYxMjI1MTQ0NTMyWjAKBggqhkjOPQQDAgNHADBEAiAF1COr/J/JVHUvjVtDiF+3
+Q1CyoXnPgIUhgzCkdcansgIgZ8/I2jzLeONXt4caKo94NcnW36h8qB8PFAP+e38U
+FGA=
+-----END X509 CRL-----
+";
+
+    /// webpki would only say that it can not be parsed.
+    #[test]
+    fn lists_of_version_1_are_told_of() {
+        let said = Crls::read(VERSION_1.as_bytes()).err();
+        assert!(said.is_some_and(
+            |said| said.starts_with("list 1 is of version 1") && said.contains("crl_extensions")
+        ));
     }
 }
