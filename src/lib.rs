@@ -27,6 +27,7 @@ pub mod gateway;
 pub mod http1;
 pub mod lines;
 pub mod message;
+pub mod proxy_protocol;
 pub mod shard;
 pub mod stdio;
 pub mod supervisor;
