@@ -1,10 +1,11 @@
-//! What must hold for any input of the HTTP/1 parsers and of the ClientHello walker, as functions that panic when it
-//! does not.
+//! What must hold for any input of the HTTP/1 parsers, of the ClientHello walker and of the PROXY protocol's parser, as
+//! functions that panic when it does not.
 //!
 //! The targets of `tests/fuzz` call them with what the fuzzer found, and the tests below with input from a seeded
 //! generator, so that every ordinary test run tries some of it. Not part of the crate's interface.
 
 mod client_hello;
+mod proxy_protocol;
 
 use std::fmt::Debug;
 use std::net::IpAddr;
@@ -17,6 +18,7 @@ use crate::http1::{
 use crate::message::{BodyLength, Header, HeaderId, Method, RequestHead, ResponseHead, Span, Version};
 
 pub use client_hello::client_hello;
+pub use proxy_protocol::proxy_protocol;
 
 /// Small, so that short inputs reach each of them.
 const LIMITS: HeadLimits = HeadLimits { head_bytes_max: 1024, headers_max: 12, target_bytes_max: 128 };

@@ -14,6 +14,8 @@ const WITHOUT_IO: &[&str] = &[
     "src/config",
     "src/upstream/balance.rs",
     "src/downstream/client_hello",
+    "src/proxy_protocol",
+    "src/proxy_protocol.rs",
 ];
 
 fn root() -> &'static Path {

@@ -189,6 +189,28 @@ fn hello(numbers: &mut Numbers) -> Vec<u8> {
     bytes
 }
 
+fn proxy_header(numbers: &mut Numbers) -> Vec<u8> {
+    if numbers.below(2) == 0 {
+        let family = lean(numbers, &["TCP4", "TCP6", "UNKNOWN", "UDP4"]);
+        let address = if family == "TCP6" { "2001:db8::1" } else { "192.0.2.1" };
+        let port = lean(numbers, &["443", "0", "65536", "080"]);
+        let end = lean(numbers, &["\r\n", "\n", "\r\nGET"]);
+        return format!("PROXY {family} {address} {address} 1 {port}{end}").into_bytes();
+    }
+    let mut body = vec![7; [12, 36, 12, 0][numbers.below(4)]];
+    for _ in 0..numbers.below(3) {
+        let length = numbers.below(6) as u8;
+        body.extend_from_slice(&[1 + numbers.below(5) as u8, 0, length]);
+        body.extend(std::iter::repeat_n(9, usize::from(length)));
+    }
+    let command = [0x21, 0x21, 0x20, 0x11][numbers.below(4)];
+    let family = [0x11, 0x21, 0x00, 0x31][numbers.below(4)];
+    let mut bytes = b"\r\n\r\n\0\r\nQUIT\n".to_vec();
+    bytes.extend_from_slice(&[command, family, 0, body.len() as u8]);
+    bytes.append(&mut body);
+    bytes
+}
+
 /// Runs `check` on damaged messages; enough of them, and not all, must be taken by `taken`.
 fn run(make: fn(&mut Numbers) -> Vec<u8>, check: Check, taken: fn(&[u8]) -> bool) {
     let mut numbers = numbers();
@@ -227,14 +249,22 @@ fn hellos_hold() {
     run(hello, client_hello, |bytes| matches!(walk(bytes, &mut Default::default()), Outcome::Complete(_)));
 }
 
+#[test]
+fn proxy_headers_hold() {
+    run(proxy_header, proxy_protocol, |bytes| {
+        matches!(crate::proxy_protocol::parse(bytes), crate::proxy_protocol::Outcome::Complete { .. })
+    });
+}
+
 /// The seed corpus of the fuzzer holds, too, and is there.
 #[test]
 fn corpus_holds() {
-    let targets: [(&str, Check); 4] = [
+    let targets: [(&str, Check); 5] = [
         ("request_head", request_head),
         ("response_head", response_head),
         ("chunked", chunked),
         ("client_hello", client_hello),
+        ("proxy_protocol", proxy_protocol),
     ];
     for (target, check) in targets {
         let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fuzz/corpus").join(target);
