@@ -63,6 +63,18 @@ pub enum Invalid {
     TooLong,
 }
 
+impl Invalid {
+    /// A word for logs.
+    #[must_use]
+    pub const fn reason(self) -> &'static str {
+        match self {
+            Self::NoHeader => "no_header",
+            Self::Malformed => "malformed_header",
+            Self::TooLong => "header_too_long",
+        }
+    }
+}
+
 /// Reads a header at the start of `bytes`.
 #[must_use]
 pub fn parse(bytes: &[u8]) -> Outcome {

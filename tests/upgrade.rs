@@ -2,7 +2,7 @@
 
 use crate::support::config;
 use crate::support::rng::{Rng, checksum};
-use crate::support::{Backend, Conn, Gateway};
+use crate::support::{Backend, Conn, Failure, Gateway};
 
 const ASK: &str = "GET /chat HTTP/1.1\r\nHost: a.test\r\nConnection: Upgrade\r\nUpgrade: echo\r\n\r\n";
 const SWITCH: &str = "HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: echo\r\n\r\n";
@@ -166,7 +166,7 @@ both_drivers! {
         assert_eq!(client.response("GET").status, 101);
         client.send("x");
         assert_eq!(client.bytes(1).unwrap(), b"x");
-        client.assert_closed();
+        assert_eq!(client.until_end(), Err(Failure::Reset));
         backend.wait_ended(1);
     }
 }

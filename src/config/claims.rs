@@ -138,8 +138,17 @@ fn clash(first: (&Server, Place), other: (&Server, Place)) -> Option<Problem> {
     }
     let port = other.port;
     let (message, expected) = match (first.protocol, other.protocol) {
-        (Protocol::Http, Protocol::Http) => return None,
-        (Protocol::Https | Protocol::Tls, Protocol::Https | Protocol::Tls) => return None,
+        (Protocol::Http, Protocol::Http)
+        | (Protocol::Https | Protocol::Tls, Protocol::Https | Protocol::Tls) => {
+            if first.proxy_protocol == other.proxy_protocol {
+                return None;
+            }
+            // The header comes before anything that tells two servers apart.
+            let message = format!("the servers on port {port} differ in `proxy_protocol`");
+            let problem =
+                Problem::error("proxy-protocol-clash", place, message).related(first_place, "first here");
+            return Some(problem.expected("the same `proxy_protocol`, or none, for all servers of a port"));
+        }
         (Protocol::Tcp, Protocol::Tcp) => (
             format!("a second TCP server on port {port}"),
             "one: nothing tells the connections of two apart; `tcp` rules of virtual services divide them",

@@ -11,7 +11,7 @@ use crate::config::diagnostic::{Problem, visible};
 use crate::config::drafts::{GatewayDraft, HostAt, name, read_hosts};
 use crate::config::https;
 use crate::config::model::{
-    Backslashes, EscapedSlashes, Gateway, Limits, PathPolicy, Protocol, Server, Timeouts,
+    Backslashes, EscapedSlashes, Gateway, Limits, PathPolicy, Protocol, ProxyAccept, Server, Timeouts,
 };
 use crate::config::schema;
 use crate::config::source::Place;
@@ -32,6 +32,13 @@ pub(super) const IDLE_RANGE: RangeInclusive<Duration> =
 
 /// Linger holds a socket only for a peer's last segments.
 const LINGER_RANGE: RangeInclusive<Duration> = Duration::from_millis(100)..=Duration::from_secs(60);
+
+/// How long a peer may take for the PROXY protocol's header unless set: more than the second after which TCP sends a
+/// first packet again, as section 2.1 of the protocol's text asks for.
+const PROXY_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// As of the process.
+const CONNECTIONS_MAX: u32 = 10_000_000;
 
 const SERVERS_MAX: usize = 10_000;
 const PROXIES_MAX: usize = 10_000;
@@ -86,10 +93,25 @@ fn lower_server(reader: &mut Reader<'_>, table: &Table<'_>) -> (Server, Vec<Host
         https_redirect,
         hsts: https::hsts(reader, table, protocol),
         answer_plain_http,
+        proxy_protocol: proxy_protocol(reader, table),
         hosts: hosts.iter().map(|host| host.value.clone()).collect(),
         origin: reader.origin(&table.span),
     };
     (server, hosts)
+}
+
+fn proxy_protocol(reader: &mut Reader<'_>, table: &Table<'_>) -> Option<ProxyAccept> {
+    let table = reader.child(table, "proxy_protocol", &schema::ACCEPT_PROXY)?;
+    reader.missing_or_empty(
+        &table,
+        "from",
+        "`from = [\"10.0.0.0/8\"]`, the proxies in front that send a header",
+    );
+    let mut from = subnets::read(reader, &table, "from", PROXIES_MAX);
+    from.sort_unstable();
+    from.dedup();
+    let timeout = reader.duration(&table, "timeout", TIMER_RANGE).unwrap_or(PROXY_TIMEOUT);
+    Some(ProxyAccept { from, timeout })
 }
 
 /// 0 lets the kernel choose.
@@ -143,6 +165,7 @@ fn limits(reader: &mut Reader<'_>, table: &Table<'_>) -> Limits {
     if let Some(count) = reader.number(&table, "requests_per_connection_max", 1..=1_000_000_000) {
         limits.requests_per_connection_max = count;
     }
+    limits.connections_max = reader.number(&table, "connections_max", 1..=CONNECTIONS_MAX);
     match reader.integer(&table, "target_bytes_max", 256..=u64::from(HEAD_BYTES_MAX)) {
         Some(bytes) if bytes.value > u64::from(limits.head_bytes_max) => {
             let message = "`target_bytes_max` is larger than `head_bytes_max`, which includes the target";

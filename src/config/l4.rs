@@ -11,28 +11,30 @@ use crate::config::model::{HostPattern, L4Match, L4Route};
 use crate::config::schema::{self, Schema};
 use crate::config::subnets;
 use crate::config::tree::{Reader, Table};
-use crate::config::virtual_service::{MATCHES_MAX, RULES_MAX, destinations};
+use crate::config::virtual_service::{
+    MATCHES_MAX, RULES_MAX, Within, destinations, match_gateways, match_port,
+};
 
 /// Networks of one key of a block.
 const SUBNETS_MAX: usize = 10_000;
 
-/// Lowers the `tls` rules of a virtual service with these hosts. `broken`: there may be more hosts, which could not be
-/// read.
+/// Lowers the `tls` rules of a virtual service with these hosts and gateways; without the latter there may be more hosts,
+/// too, which could not be read.
 pub(super) fn lower_tls(
     reader: &mut Reader<'_>,
     table: &Table<'_>,
     hosts: &[HostAt],
-    broken: bool,
+    within: Within<'_>,
     drafts: &mut Vec<RuleDraft>,
 ) -> Vec<L4Route> {
     let served = Served::of(hosts.iter());
     let mut rules = Vec::new();
     for rule in reader.tables(table, "tls", &schema::TLS, RULES_MAX) {
         reader.missing_or_empty(&rule, "match", "`match = [{ sni_hosts = [\"www.example.com\"] }]`");
-        rules.push(lower(reader, &rule, &schema::TLS_MATCH, drafts, |reader, block| {
+        rules.push(lower(reader, &rule, &schema::TLS_MATCH, within, drafts, |reader, block| {
             let names = read_hosts_of(reader, block, "sni_hosts", "`sni_hosts = [\"www.example.com\"]`");
             for name in &names {
-                check_name(reader, name, (!broken).then_some(&served));
+                check_name(reader, name, within.is_some().then_some(&served));
             }
             names.into_iter().map(|name| name.value).collect()
         }));
@@ -44,16 +46,21 @@ pub(super) fn lower_tls(
 pub(super) fn lower_tcp(
     reader: &mut Reader<'_>,
     table: &Table<'_>,
+    within: Within<'_>,
     drafts: &mut Vec<RuleDraft>,
 ) -> Vec<L4Route> {
     let rules = reader.tables(table, "tcp", &schema::TCP, RULES_MAX);
-    rules.iter().map(|rule| lower(reader, rule, &schema::TCP_MATCH, drafts, |_, _| Vec::new())).collect()
+    rules
+        .iter()
+        .map(|rule| lower(reader, rule, &schema::TCP_MATCH, within, drafts, |_, _| Vec::new()))
+        .collect()
 }
 
 fn lower(
     reader: &mut Reader<'_>,
     table: &Table<'_>,
     schema: &'static Schema,
+    within: Within<'_>,
     drafts: &mut Vec<RuleDraft>,
     mut sni_hosts: impl FnMut(&mut Reader<'_>, &Table<'_>) -> Vec<HostPattern>,
 ) -> L4Route {
@@ -62,7 +69,8 @@ fn lower(
     for block in reader.tables(table, "match", schema, MATCHES_MAX) {
         matches.push(L4Match {
             sni_hosts: sni_hosts(reader, &block),
-            port: reader.integer(&block, "port", 1..=65_535).and_then(|port| u16::try_from(port.value).ok()),
+            port: match_port(reader, &block),
+            gateways: match_gateways(reader, &block, within),
             destination_subnets: subnets::read(reader, &block, "destination_subnets", SUBNETS_MAX),
             source_subnets: subnets::read(reader, &block, "source_subnets", SUBNETS_MAX),
             origin: reader.origin(&block.span),

@@ -1,5 +1,5 @@
 //! Rules for connections that none reaches, because earlier ones of the virtual service take all that they match.
-//! Warnings only; silence proves nothing: subnets are not compared beyond equality.
+//! Warnings only; silence proves nothing: subnets and gateways are not compared beyond equality.
 
 use std::collections::{HashMap, HashSet};
 
@@ -42,7 +42,7 @@ fn check_list(rules: &[L4Route], drafts: &[RuleDraft], problems: &mut Problems) 
 #[derive(Default)]
 struct Reach<'r> {
     all: Option<Place>,
-    /// By port and SNI host (`None` for TCP), of blocks without subnets.
+    /// By port and SNI host (`None` for TCP), of blocks without subnets and gateways.
     taken: HashMap<(Option<u16>, Option<&'r HostPattern>), Place>,
     /// Blocks as written.
     equal: HashMap<String, Place>,
@@ -102,7 +102,12 @@ impl<'r> Reach<'r> {
         }
         for block in &rule.matches {
             self.equal.entry(canonical(block)).or_insert(place);
-            if !block.destination_subnets.is_empty() || !block.source_subnets.is_empty() {
+            let some = [
+                block.destination_subnets.is_empty(),
+                block.source_subnets.is_empty(),
+                block.gateways.is_empty(),
+            ];
+            if some.contains(&false) {
                 continue;
             }
             if block.sni_hosts.is_empty() {
@@ -123,6 +128,6 @@ impl<'r> Reach<'r> {
 
 /// A text that two blocks share exactly when they ask for the same.
 fn canonical(block: &L4Match) -> String {
-    let L4Match { port, sni_hosts, destination_subnets, source_subnets, origin: _ } = block;
-    format!("{port:?} {sni_hosts:?} {destination_subnets:?} {source_subnets:?}")
+    let L4Match { port, gateways, sni_hosts, destination_subnets, source_subnets, origin: _ } = block;
+    format!("{port:?} {gateways:?} {sni_hosts:?} {destination_subnets:?} {source_subnets:?}")
 }

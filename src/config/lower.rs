@@ -295,6 +295,7 @@ fn make_cluster(
         body_gap_timeout: policy.body_gap_timeout,
         tcp_idle_timeout: policy.tcp_idle_timeout,
         connection_duration_max: policy.connection_duration_max,
+        proxy_protocol: policy.proxy_protocol,
         origin: service.origin.clone(),
     })
 }

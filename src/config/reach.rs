@@ -148,7 +148,8 @@ impl Reach {
             self.all.get_or_insert(place);
         }
         for block in &rule.matches {
-            match (&block.uri, &block.method, block.headers.is_empty() && block.client.is_none()) {
+            let door = block.port.is_none() && block.gateways.is_empty();
+            match (&block.uri, &block.method, door && block.headers.is_empty() && block.client.is_none()) {
                 (None, None, true) => {
                     self.all.get_or_insert(place);
                 }
@@ -180,15 +181,18 @@ impl Reach {
 /// A text that two blocks share exactly when they ask for the same. Debug quoting keeps the parts apart.
 fn canonical(block: &HttpMatch) -> String {
     let mut text = String::new();
-    let mut part = |name: &str, value: &StringMatch| {
+    // Headers are sorted by name, and none is named like these.
+    if block.port.is_some() || !block.gateways.is_empty() {
         // Writing into a string cannot fail.
+        let _ = write!(text, "{:?} {:?} ", block.port, block.gateways);
+    }
+    let mut part = |name: &str, value: &StringMatch| {
         let _ = match value {
             StringMatch::Exact(value) => write!(text, "{name:?}={value:?} "),
             StringMatch::Prefix(value) => write!(text, "{name:?}^{value:?} "),
             StringMatch::Regex(value) => write!(text, "{name:?}~{:?} ", value.as_str()),
         };
     };
-    // Headers are sorted by name, and none is named like these.
     if let Some(uri) = &block.uri {
         part(":uri", uri);
     }

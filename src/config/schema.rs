@@ -113,9 +113,14 @@ pub(super) static GATEWAY: Schema = Schema::new(
 
 pub(super) static LIMITS: Schema = Schema::new(
     "`limits` of a gateway",
-    &["head_bytes_max", "headers_max", "target_bytes_max", "requests_per_connection_max"],
-    &["body_bytes_max", "connections_max", "connections_per_client_max"],
-);
+    &["head_bytes_max", "headers_max", "target_bytes_max", "requests_per_connection_max", "connections_max"],
+    &["body_bytes_max", "connections_per_client_max"],
+)
+.elsewhere(&[
+    ("maxconn", "write `connections_max`"),
+    ("max_connections", "write `connections_max`"),
+    ("limit_conn", "write `connections_max`"),
+]);
 
 pub(super) static TIMEOUTS: Schema = Schema::new(
     "`timeouts` of a gateway",
@@ -143,8 +148,8 @@ pub(super) static PATH: Schema =
 
 pub(super) static SERVER: Schema = Schema::new(
     "[[gateway.server]]",
-    &["port", "bind", "freebind", "protocol", "hosts", "tls", "hsts"],
-    &["proxy_protocol", "http2", "alpn", "backlog", "connections_max", "default_endpoint"],
+    &["port", "bind", "freebind", "protocol", "hosts", "tls", "hsts", "proxy_protocol"],
+    &["http2", "alpn", "backlog", "connections_max", "default_endpoint"],
 )
 .below(&GATEWAY)
 .elsewhere(&[
@@ -154,11 +159,24 @@ pub(super) static SERVER: Schema = Schema::new(
     ("https_redirect", "it belongs to `tls`: `tls = { https_redirect = true }`"),
     ("redirect_scheme", "write `tls = { https_redirect = true }`"),
     ("strict_transport_security", "write `hsts = { max_age = \"365d\" }`"),
+    ("accept_proxy", "write `proxy_protocol = { from = [\"10.0.0.0/8\"] }`"),
+    ("expect_proxy", "write `proxy_protocol = { from = [\"10.0.0.0/8\"] }`"),
+    ("set_real_ip_from", "write `proxy_protocol = { from = [\"10.0.0.0/8\"] }`"),
 ]);
 
 pub(super) static HSTS: Schema =
     Schema::new("`hsts` of a server", &["max_age", "include_subdomains", "preload"], &[])
         .example("`{ max_age = \"365d\" }`");
+
+pub(super) static ACCEPT_PROXY: Schema =
+    Schema::new("`proxy_protocol` of a server", &["from", "timeout"], &["versions", "tlvs"])
+        .example("`{ from = [\"10.0.0.0/8\"] }`")
+        .elsewhere(&[
+            ("set_real_ip_from", "write `from`"),
+            ("trusted_proxies", "write `from`"),
+            ("sources", "write `from`"),
+            ("version", "both versions are read, whichever a peer sends"),
+        ]);
 
 pub(super) static SERVER_TLS: Schema = Schema::new(
     "`tls` of a server",
@@ -260,16 +278,14 @@ pub(super) static HTTP: Schema = Schema::new(
 
 pub(super) static MATCH: Schema = Schema::new(
     "a block of `match`",
-    &["uri", "method", "headers", "client_certificate"],
+    &["uri", "method", "headers", "client_certificate", "port", "gateways"],
     &[
         "name",
-        "port",
         "authority",
         "scheme",
         "query_params",
         "without_headers",
         "ignore_uri_case",
-        "gateways",
         "source_labels",
         "source_namespace",
         "source_subnets",
@@ -302,8 +318,8 @@ pub(super) static TLS: Schema =
 
 pub(super) static TLS_MATCH: Schema = Schema::new(
     "a block of `match`",
-    &["port", "sni_hosts", "destination_subnets", "source_subnets"],
-    &["gateways", "source_labels", "source_namespace"],
+    &["port", "gateways", "sni_hosts", "destination_subnets", "source_subnets"],
+    &["source_labels", "source_namespace"],
 )
 .elsewhere(&[
     ("sni", "Istio's name is `sni_hosts`"),
@@ -325,8 +341,8 @@ pub(super) static TCP: Schema =
 
 pub(super) static TCP_MATCH: Schema = Schema::new(
     "a block of `match`",
-    &["port", "destination_subnets", "source_subnets"],
-    &["gateways", "source_labels", "source_namespace"],
+    &["port", "gateways", "destination_subnets", "source_subnets"],
+    &["source_labels", "source_namespace"],
 )
 .elsewhere(&[
     ("sni_hosts", "only [[virtual_service.tls]] matches names"),
@@ -350,9 +366,12 @@ pub(super) static DESTINATION: Schema = Schema::new("`destination`", &["host", "
 pub(super) static SERVICE: Schema = Schema::new(
     "[[service]]",
     &["name", "endpoints", "subsets", "traffic_policy"],
-    &["hosts", "location", "resolution", "ports", "addresses", "health_check", "proxy_protocol", "protocol"],
+    &["hosts", "location", "resolution", "ports", "addresses", "health_check", "protocol"],
 )
 .elsewhere(&[
+    ("proxy_protocol", "write it below [service.traffic_policy]"),
+    ("send_proxy", "write `proxy_protocol = { version = \"V1\" }` below [service.traffic_policy]"),
+    ("send_proxy_v2", "write `proxy_protocol = { version = \"V2\" }` below [service.traffic_policy]"),
     ("load_balancer", "write it below [service.traffic_policy]"),
     ("connection_pool", "write it below [service.traffic_policy]"),
     ("connect_timeout", "write `connection_pool.tcp.connect_timeout` below [service.traffic_policy]"),
@@ -375,10 +394,22 @@ pub(super) static SUBSET: Schema = Schema::new("a subset", &["name", "labels"], 
 
 pub(super) static TRAFFIC_POLICY: Schema = Schema::new(
     "`traffic_policy`",
-    &["load_balancer", "connection_pool"],
-    &["outlier_detection", "tls", "port_level_settings", "tunnel", "proxy_protocol", "retry_budget"],
+    &["load_balancer", "connection_pool", "proxy_protocol"],
+    &["outlier_detection", "tls", "port_level_settings", "tunnel", "retry_budget"],
 )
-.below(&SERVICE);
+.below(&SERVICE)
+.elsewhere(&[
+    ("send_proxy", "write `proxy_protocol = { version = \"V1\" }`"),
+    ("send_proxy_v2", "write `proxy_protocol = { version = \"V2\" }`"),
+]);
+
+pub(super) static SEND_PROXY: Schema =
+    Schema::new("`proxy_protocol` of a `traffic_policy`", &["version"], &["tlvs", "pass_through_tlvs"])
+        .example("`{ version = \"V2\" }`")
+        .elsewhere(&[(
+            "from",
+            "whose headers are believed stands in `proxy_protocol` of a [[gateway.server]]",
+        )]);
 
 pub(super) static LOAD_BALANCER: Schema = Schema::new(
     "`load_balancer`",

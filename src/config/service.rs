@@ -12,7 +12,7 @@ use toml::de::DeValue;
 use crate::config::diagnostic::{Problem, visible};
 use crate::config::drafts::{EndpointDraft, Labels, ServiceDraft, SubsetDraft, name};
 use crate::config::gateway::{IDLE_RANGE, TIMER_RANGE};
-use crate::config::model::Endpoint;
+use crate::config::model::{Endpoint, ProxyVersion};
 use crate::config::schema;
 use crate::config::tree::{At, Reader, Table};
 
@@ -41,6 +41,7 @@ pub(super) struct ClusterPolicy {
     pub(super) body_gap_timeout: Duration,
     pub(super) tcp_idle_timeout: Duration,
     pub(super) connection_duration_max: Option<Duration>,
+    pub(super) proxy_protocol: Option<ProxyVersion>,
 }
 
 impl Default for ClusterPolicy {
@@ -53,6 +54,7 @@ impl Default for ClusterPolicy {
             body_gap_timeout: Duration::from_secs(60),
             tcp_idle_timeout: Duration::from_secs(3600),
             connection_duration_max: None,
+            proxy_protocol: None,
         }
     }
 }
@@ -195,6 +197,12 @@ fn policy(reader: &mut Reader<'_>, table: &Table<'_>) -> ClusterPolicy {
     if let Some(balancer) = reader.child(&table, "load_balancer", &schema::LOAD_BALANCER) {
         let later = ["LEAST_REQUEST", "LEAST_CONN", "RANDOM", "PASSTHROUGH", "UNSPECIFIED"];
         reader.word(&balancer, "simple", &[("ROUND_ROBIN", ())], &later);
+    }
+    if let Some(table) = reader.child(&table, "proxy_protocol", &schema::SEND_PROXY) {
+        let versions = [("V1", ProxyVersion::V1), ("V2", ProxyVersion::V2)];
+        // Istio's default.
+        policy.proxy_protocol =
+            Some(reader.word(&table, "version", &versions, &[]).unwrap_or(ProxyVersion::V1));
     }
     let Some(pool) = reader.child(&table, "connection_pool", &schema::CONNECTION_POOL) else { return policy };
     if let Some(tcp) = reader.child(&pool, "tcp", &schema::POOL_TCP) {

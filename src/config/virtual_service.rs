@@ -9,7 +9,7 @@ use crate::config::drafts::{
 };
 use crate::config::l4;
 use crate::config::matching;
-use crate::config::model::{ForwardPath, HttpRoute, VirtualService};
+use crate::config::model::{ForwardPath, HttpMatch, HttpRoute, VirtualService};
 use crate::config::schema;
 use crate::config::source::Place;
 use crate::config::tree::{At, Reader, Table};
@@ -41,13 +41,14 @@ pub(super) fn lower(reader: &mut Reader<'_>, table: &Table<'_>) -> VirtualServic
     let broken = reader.problems.errors() > errors_before;
     let mut http = Vec::new();
     let mut rules = Vec::new();
+    let within = (!broken).then_some(gateways.as_slice());
     for rule in reader.tables(table, "http", &schema::HTTP, RULES_MAX) {
-        let (route, draft) = lower_http(reader, &rule);
+        let (route, draft) = lower_http(reader, &rule, within);
         http.push(route);
         rules.push(draft);
     }
-    let tls = l4::lower_tls(reader, table, &hosts, broken, &mut rules);
-    let tcp = l4::lower_tcp(reader, table, &mut rules);
+    let tls = l4::lower_tls(reader, table, &hosts, within, &mut rules);
+    let tcp = l4::lower_tcp(reader, table, within, &mut rules);
     if !["tls", "tcp"].iter().any(|key| table.has(key) || table.means(key)) {
         reader.missing_or_empty(
             table,
@@ -73,11 +74,57 @@ pub(super) fn lower(reader: &mut Reader<'_>, table: &Table<'_>) -> VirtualServic
     }
 }
 
-fn lower_http(reader: &mut Reader<'_>, table: &Table<'_>) -> (HttpRoute, RuleDraft) {
+/// The gateways of a virtual service; `None` where there may be more, which could not be read.
+pub(super) type Within<'w> = Option<&'w [At<Arc<str>>]>;
+
+/// The `gateways` of a `match` block, which are among those of the virtual service.
+pub(super) fn match_gateways(
+    reader: &mut Reader<'_>,
+    block: &Table<'_>,
+    within: Within<'_>,
+) -> Vec<Arc<str>> {
+    let mut gateways = Vec::new();
+    for text in reader.strings(block, "gateways", GATEWAYS_MAX) {
+        if !check_name(reader, "gateway", text) {
+            continue;
+        }
+        let names = || within.unwrap_or_default().iter().map(|gateway| gateway.value.as_ref());
+        if within.is_some() && !names().any(|name| name == text.value) {
+            let message =
+                format!("gateway `{}` is not among the gateways of the virtual service", text.value);
+            let hint = reader.problems.did_you_mean(text.value, names());
+            let problem = Problem::error("gateway-outside", text.place, message);
+            reader.push(problem.expected("one of its `gateways`").hint_if(hint));
+        }
+        gateways.push(Arc::from(text.value));
+    }
+    if block.has("gateways") {
+        reader.missing_or_empty(
+            block,
+            "gateways",
+            "one of the virtual service's `gateways`, or no `gateways` here",
+        );
+    }
+    gateways
+}
+
+/// The `port` of a `match` block.
+pub(super) fn match_port(reader: &mut Reader<'_>, block: &Table<'_>) -> Option<u16> {
+    reader.integer(block, "port", 1..=65_535).and_then(|port| u16::try_from(port.value).ok())
+}
+
+fn lower_http(reader: &mut Reader<'_>, table: &Table<'_>, within: Within<'_>) -> (HttpRoute, RuleDraft) {
     let name = optional_name(reader, table, "name").map(|name| name.value);
     let errors_before = reader.problems.errors();
     let matches = reader.tables(table, "match", &schema::MATCH, MATCHES_MAX);
-    let matches = matches.iter().map(|block| matching::lower(reader, block)).collect();
+    let matches = matches
+        .iter()
+        .map(|block| HttpMatch {
+            port: match_port(reader, block),
+            gateways: match_gateways(reader, block, within),
+            ..matching::lower(reader, block)
+        })
+        .collect();
     let broken = reader.problems.errors() > errors_before || table.means("match");
     let forms = [("NORMALIZED", ForwardPath::Normalized), ("ORIGINAL", ForwardPath::Original)];
     let forward_path = reader.word(table, "forward_path", &forms, &[]).unwrap_or_default();

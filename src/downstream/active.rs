@@ -23,12 +23,16 @@ use crate::shard::deadlines::{OnDue, Timer};
 use crate::shard::turn::REQUEST_COST;
 use crate::sys::buffer::{Buffer, Class};
 use crate::upstream;
+use crate::upstream::own::Own;
 
 /// How long a connection keeps its buffers between requests. A sweep of the deadline list rounds it up.
 const HOT: Duration = Duration::from_millis(5);
 
 /// Beyond `buffer_bytes_max` no session gets a buffer, or a larger one, for a further request.
 const BUFFERS_EXHAUSTED: LocalReply = LocalReply { status: 503, reason: "buffers_exhausted" };
+
+/// Beyond a gateway's `connections_max`.
+const CROWDED_OUT: LocalReply = LocalReply { status: 503, reason: "gateway_connections_max" };
 
 /// Heads kept by a shard for the next active sessions.
 const SCRATCH_KEPT_MAX: usize = 256;
@@ -87,15 +91,15 @@ enum AfterRequest {
     Finish { linger: bool },
 }
 
-/// Serves requests until they stop coming.
-pub(super) async fn active(session: &Session) -> Next {
+/// Serves requests until they stop coming. `early` is what came of the first already.
+pub(super) async fn active(session: &Session, early: Buffer) -> Next {
     let shard = &session.shard;
     let Some((installed, id)) = session.listener.resolve(shard) else { return Next::Closed };
     let gateway = installed.table().listener_gateway(id);
     let mut connection = Connection {
         session,
         write_timer: shard.deadlines.timer(session.wire.fd()),
-        input: Buffer::default(),
+        input: early,
         output: Buffer::default(),
         scratch: shard.take_scratch(),
         scan: Scan::default(),
@@ -110,14 +114,20 @@ pub(super) async fn active(session: &Session) -> Next {
 
 impl Connection<'_> {
     async fn run(&mut self) -> Next {
-        if self.session.shard.process.buffers_exhausted() {
-            self.refuse(BUFFERS_EXHAUSTED);
+        let refusal = match self.session.crowded_out.get() {
+            true => Some(CROWDED_OUT),
+            false => self.session.shard.process.buffers_exhausted().then_some(BUFFERS_EXHAUSTED),
+        };
+        if let Some(refusal) = refusal {
+            self.refuse(refusal);
             if self.flush().await.is_ok() {
                 self.linger().await;
             }
             return Next::Closed;
         }
-        self.input = Buffer::new(Class::Small);
+        if self.input.is_placeholder() {
+            self.input = Buffer::new(Class::Small);
+        }
         let open = &self.session.shard.stats.exchanges_open;
         loop {
             let mut under_way = false;
@@ -296,7 +306,7 @@ impl Connection<'_> {
             self.output = Buffer::new(Class::Small);
         }
         let Scratch { request: head, response, path } = &mut self.scratch;
-        let client = Client { peer: session.peer.ip(), tls: session.wire.made_for() };
+        let client = Client { peer: session.client().ip(), tls: session.wire.made_for() };
         let bytes = self.input.filled();
         let Planned { hsts, outcome: planned } =
             plan::plan(shard, &installed, listener, head, bytes, client, path);
@@ -333,7 +343,10 @@ impl Connection<'_> {
             terms,
         );
         let ended = match planned {
-            Ok(plan) => exchange::run(shard, &installed, plan, &mut body, &mut sink, response).await,
+            Ok(plan) => {
+                let own = Own { pools: &session.own, header: &|version| session.proxy_header(version, None) };
+                exchange::run(shard, &installed, plan, &own, &mut body, &mut sink, response).await
+            }
             Err(Refused { reply, location }) => {
                 if !body.discard_buffered() {
                     sink.close();

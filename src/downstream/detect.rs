@@ -14,7 +14,7 @@ use super::handshake::handshake;
 use super::linger::linger;
 use super::session::Session;
 use crate::config::model::{Protocol, Timeouts};
-use crate::gateway::passthrough;
+use crate::gateway::passthrough::{self, RelayFacts};
 use crate::gateway::plan::MadeFor;
 use crate::gateway::stream::ByteStream;
 use crate::http1::reply::{ReplyFacts, write_reply};
@@ -44,22 +44,26 @@ pub(super) enum Found {
         cluster: usize,
         /// What was read.
         early: Buffer,
+        /// What else is known.
+        facts: RelayFacts,
     },
 }
 
-/// Finds out what to do with a connection to a listener of this kind, up to the end of a handshake.
-pub(super) async fn open(session: &Session, entry: Entry) -> Found {
+/// Finds out what to do with a connection to a listener of this kind, up to the end of a handshake. `early` is what came
+/// of it already.
+pub(super) async fn open(session: &Session, entry: Entry, early: Buffer) -> Found {
     let Some((installed, id)) = session.listener.resolve(&session.shard) else { return Found::Closed };
     match entry {
         Entry::Http => Found::Http,
         Entry::Tcp => {
             let rules = installed.table().tcp(id);
-            routed(session, installed, rules, Buffer::default())
+            let gateway = Arc::clone(&installed.table().listener_gateway(id).name);
+            routed(session, installed, rules, early, RelayFacts { gateway, sni: None })
         }
         Entry::Tls => {
             let timeouts = installed.table().listener_gateway(id).timeouts.clone();
             drop(installed);
-            match Box::pin(read_hello(session, &timeouts)).await {
+            match Box::pin(read_hello(session, &timeouts, early)).await {
                 Some(hello) => Box::pin(follow(session, hello)).await,
                 None => Found::Closed,
             }
@@ -74,18 +78,20 @@ struct Hello {
 }
 
 /// Reads up to the end of the ClientHello.
-async fn read_hello(session: &Session, timeouts: &Timeouts) -> Option<Hello> {
+async fn read_hello(session: &Session, timeouts: &Timeouts, early: Buffer) -> Option<Hello> {
     let Session { shard, wire, timer, .. } = session;
     let began_ms = shard.deadlines.now_ms();
-    let draining = shard.is_draining();
-    let wait = if draining { timeouts.handshake.min(FRESH_DRAIN) } else { timeouts.handshake };
-    timer.arm(wait, OnDue::CloseFresh);
-    wire.readable().await.ok()?;
-    if timer.fired() {
-        if !shard.is_draining() {
-            shard.stats.timeout_handshake.add();
+    if early.is_empty() {
+        let draining = shard.is_draining();
+        let wait = if draining { timeouts.handshake.min(FRESH_DRAIN) } else { timeouts.handshake };
+        timer.arm(wait, OnDue::CloseFresh);
+        wire.readable().await.ok()?;
+        if timer.fired() {
+            if !shard.is_draining() {
+                shard.stats.timeout_handshake.add();
+            }
+            return None;
         }
-        return None;
     }
     if shard.process.buffers_exhausted() {
         wire.socket().send_now(&alert(INTERNAL_ERROR));
@@ -93,18 +99,19 @@ async fn read_hello(session: &Session, timeouts: &Timeouts) -> Option<Hello> {
     }
     let waited = Duration::from_millis(shard.deadlines.now_ms() - began_ms);
     timer.arm(timeouts.handshake.saturating_sub(waited), OnDue::ShutRead);
-    let mut bytes = Buffer::new(Class::Medium);
+    let mut bytes = if early.is_empty() { Buffer::new(Class::Medium) } else { early };
     let mut need = 1;
     loop {
-        let (result, returned) = wire.read(bytes).await;
-        bytes = returned;
-        if !matches!(result, Ok(1..)) {
-            if timer.fired() {
-                shard.stats.timeout_handshake.add();
-            }
-            return None;
-        }
         if bytes.len() < need {
+            bytes.make_room(Class::Medium.bytes());
+            let (result, returned) = wire.read(bytes).await;
+            bytes = returned;
+            if !matches!(result, Ok(1..)) {
+                if timer.fired() {
+                    shard.stats.timeout_handshake.add();
+                }
+                return None;
+            }
             continue;
         }
         let last_words = match client_hello::walk(bytes.filled(), &mut shard.hello_scratch.borrow_mut()) {
@@ -119,7 +126,7 @@ async fn read_hello(session: &Session, timeouts: &Timeouts) -> Option<Hello> {
             }
             Outcome::NotTls(what) => {
                 shard.stats.tls_not_tls.add();
-                tracing::debug!(peer = %session.peer, reason = what.reason(), "not TLS");
+                tracing::debug!(peer = %session.client(), reason = what.reason(), "not TLS");
                 if what != NotTls::PlainHttp || !answers_plain_http(session) {
                     return None;
                 }
@@ -127,7 +134,7 @@ async fn read_hello(session: &Session, timeouts: &Timeouts) -> Option<Hello> {
             }
             Outcome::Malformed(why) => {
                 shard.stats.tls_malformed_hellos.add();
-                tracing::debug!(peer = %session.peer, reason = why.reason(), "malformed ClientHello");
+                tracing::debug!(peer = %session.client(), reason = why.reason(), "malformed ClientHello");
                 alert(DECODE_ERROR).to_vec()
             }
         };
@@ -164,19 +171,28 @@ const _: () = assert!(client_hello::WIRE_BYTES_MAX < Class::Medium.bytes());
 async fn follow(session: &Session, hello: Hello) -> Found {
     let Some((installed, id)) = session.listener.resolve(&session.shard) else { return Found::Closed };
     let Hello { name, bytes } = hello;
-    let (rules, early) = match installed.table().sni(id, name.as_deref()) {
+    let (rules, facts) = match installed.table().sni(id, name.as_deref()) {
         Sni::Passthrough { gateway, rules } => {
             let linger = gateway.timeouts.linger;
+            if !session.enter(gateway) {
+                drop(installed);
+                return crowded_out(session, linger).await;
+            }
+            let facts = RelayFacts { gateway: Arc::clone(&gateway.name), sni: name };
             match passthrough::route(&session.shard, &installed, rules, session.relay_client()) {
-                Some(cluster) => return Found::Relay { installed, cluster, early: bytes },
+                Some(cluster) => return Found::Relay { installed, cluster, early: bytes, facts },
                 None => return unknown_name(session, linger).await,
             }
         }
         Sni::Terminate { gateway, server, terms, rules } => {
+            if !session.enter(gateway) {
+                let linger = gateway.timeouts.linger;
+                return crowded_out(session, linger).await;
+            }
             let made_for = MadeFor {
                 gateway: Arc::clone(&gateway.name),
                 policy: terms.policy,
-                named: name.is_some(),
+                name: name.clone(),
                 client: None,
             };
             if handshake(session, bytes, terms, made_for, &gateway.timeouts).await.is_err() {
@@ -185,7 +201,7 @@ async fn follow(session: &Session, hello: Hello) -> Found {
             if server.protocol == Protocol::Https {
                 return Found::Http;
             }
-            (rules, Buffer::default())
+            (rules, RelayFacts { gateway: Arc::clone(&gateway.name), sni: name })
         }
         Sni::Unknown => {
             let linger = installed.table().listener_gateway(id).timeouts.linger;
@@ -193,13 +209,19 @@ async fn follow(session: &Session, hello: Hello) -> Found {
             return unknown_name(session, linger).await;
         }
     };
-    routed(session, installed, rules, early)
+    routed(session, installed, rules, Buffer::default(), facts)
 }
 
 /// Chooses where the bytes go.
-fn routed(session: &Session, installed: Rc<Installed>, rules: L4Rules, early: Buffer) -> Found {
+fn routed(
+    session: &Session,
+    installed: Rc<Installed>,
+    rules: L4Rules,
+    early: Buffer,
+    facts: RelayFacts,
+) -> Found {
     match passthrough::route(&session.shard, &installed, rules, session.relay_client()) {
-        Some(cluster) => Found::Relay { installed, cluster, early },
+        Some(cluster) => Found::Relay { installed, cluster, early, facts },
         None => Found::Closed,
     }
 }
@@ -207,6 +229,12 @@ fn routed(session: &Session, installed: Rc<Installed>, rules: L4Rules, early: Bu
 async fn unknown_name(session: &Session, linger: Duration) -> Found {
     session.shard.stats.tls_unknown_names.add();
     refuse(session, &alert(UNRECOGNIZED_NAME), linger).await;
+    Found::Closed
+}
+
+/// The gateway has as many connections as it may have.
+async fn crowded_out(session: &Session, linger: Duration) -> Found {
+    refuse(session, &alert(INTERNAL_ERROR), linger).await;
     Found::Closed
 }
 

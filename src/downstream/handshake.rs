@@ -93,6 +93,6 @@ async fn flush(session: &Session, machine: &mut Machine, gap: Duration) -> Resul
 
 fn refused(session: &Session, TlsError(error): &TlsError) -> NoTls {
     session.shard.stats.tls_refused.add();
-    tracing::debug!(peer = %session.peer, %error, "TLS handshake failed");
+    tracing::debug!(peer = %session.client(), %error, "TLS handshake failed");
     NoTls
 }

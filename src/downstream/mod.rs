@@ -13,6 +13,7 @@ pub mod handover;
 mod handshake;
 pub mod linger;
 pub mod listener;
+mod proxied;
 pub mod request_body;
 pub mod response_sink;
 pub mod session;

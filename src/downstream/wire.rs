@@ -3,7 +3,7 @@
 //! Both directions may be under way at once. Nothing is held over a wait but what a peer's partial record makes
 //! necessary: an idle connection has no buffer here.
 
-use std::cell::{Cell, OnceCell, RefCell};
+use std::cell::{Cell, OnceCell, Ref, RefCell};
 use std::io;
 use std::net::Shutdown;
 use std::os::fd::RawFd;
@@ -71,6 +71,12 @@ impl Wire {
     #[must_use]
     pub fn made_for(&self) -> Option<&MadeFor> {
         self.tls.get().map(|tls| &tls.made_for)
+    }
+
+    /// The TLS connection, where TLS ends here.
+    #[must_use]
+    pub fn machine(&self) -> Option<Ref<'_, Machine>> {
+        self.tls.get().map(|tls| tls.machine.borrow())
     }
 
     /// The descriptor, valid while the connection lives.

@@ -17,6 +17,7 @@ use crate::sys::buffer::Buffer;
 use crate::table::ClusterTable;
 use crate::upstream::balance::Tried;
 use crate::upstream::connect::{DialError, dial};
+use crate::upstream::own::{Key, Own};
 use crate::upstream::pool::{Connection, Endpoint};
 
 /// Endpoints dialled for one request or relay at most: the first and two more, as Istio's default retries.
@@ -44,6 +45,7 @@ pub async fn run<B: RequestBody, S: ResponseSink>(
     shard: &Rc<Shard>,
     installed: &Installed,
     plan: Plan,
+    own: &Own<'_>,
     body: &mut B,
     sink: &mut S,
     response: &mut ResponseHead,
@@ -69,7 +71,9 @@ pub async fn run<B: RequestBody, S: ResponseSink>(
         let Some((index, endpoint)) = picked.and_then(|index| Some((index, endpoints.get(index)?))) else {
             return reply(shard, sink, failure, attempt.has_whole_body());
         };
-        let connection = match connect(shard, settings, endpoint, &attempt, &mut dials).await {
+        let key = Key { generation: installed.table().generation, cluster, endpoint: index };
+        let pool = Pool { own, key, endpoint };
+        let connection = match pool.connect(shard, settings, &attempt, &mut dials).await {
             Ok(connection) => connection,
             Err(error) => {
                 let (status, reason) = error.reply();
@@ -84,8 +88,7 @@ pub async fn run<B: RequestBody, S: ResponseSink>(
         match attempt.run(&connection, body, sink, response).await {
             Ok(Finished::Complete { reusable }) => {
                 if reusable {
-                    let now = shard.deadlines.now_ms();
-                    endpoint.put(connection, now, settings.idle_timeout, settings.idle_connections_max);
+                    pool.put(shard, settings, connection);
                 }
                 return Ended::Complete;
             }
@@ -123,20 +126,47 @@ fn failed<S: ResponseSink>(shard: &Shard, sink: &mut S, error: AttemptError, who
     }
 }
 
-async fn connect(
-    shard: &Rc<Shard>,
-    settings: &ClusterTable,
-    endpoint: &Endpoint,
-    attempt: &Attempt<'_>,
-    dials: &mut usize,
-) -> Result<Connection, DialError> {
-    if !attempt.wants_fresh()
-        && let Some(connection) = endpoint.take(shard.deadlines.now_ms())
-    {
-        return Ok(connection);
+/// Where connections to an endpoint come from, and go to when they rest: all clients share them, unless each speaks for
+/// one client.
+struct Pool<'p> {
+    own: &'p Own<'p>,
+    key: Key,
+    endpoint: &'p Endpoint,
+}
+
+impl Pool<'_> {
+    async fn connect(
+        &self,
+        shard: &Rc<Shard>,
+        settings: &ClusterTable,
+        attempt: &Attempt<'_>,
+        dials: &mut usize,
+    ) -> Result<Connection, DialError> {
+        let now_ms = shard.deadlines.now_ms();
+        let pooled = || match settings.proxy_protocol {
+            None => self.endpoint.take(now_ms),
+            Some(_) => self.own.pools.take(self.key, now_ms),
+        };
+        if !attempt.wants_fresh()
+            && let Some(connection) = pooled()
+        {
+            return Ok(connection);
+        }
+        *dials += 1;
+        let header = settings.proxy_protocol.map(self.own.header).unwrap_or_default();
+        dial(shard, self.endpoint, settings, &header).await
     }
-    *dials += 1;
-    dial(shard, endpoint, settings).await
+
+    fn put(&self, shard: &Shard, settings: &ClusterTable, connection: Connection) {
+        let now_ms = shard.deadlines.now_ms();
+        let Self { own, key, endpoint } = *self;
+        let kept_max = settings.idle_connections_max;
+        if settings.proxy_protocol.is_none() {
+            endpoint.put(connection, now_ms, settings.idle_timeout, kept_max);
+        } else if kept_max > 0 {
+            own.pools.put(key, endpoint, connection, now_ms, settings.idle_timeout);
+        }
+    }
 }
 
 /// Answers instead of an endpoint. A body that was not read to its end makes the answer the connection's last.

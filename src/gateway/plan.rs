@@ -62,8 +62,8 @@ pub struct MadeFor {
     pub gateway: Arc<str>,
     /// The policy of that server.
     pub policy: [u8; 32],
-    /// The client named a host (SNI).
-    pub named: bool,
+    /// The host that the client named (SNI).
+    pub name: Option<Box<str>>,
     /// Who the client is, where it showed a certificate.
     pub client: Option<Box<ClientIdentity>>,
 }
@@ -234,7 +234,7 @@ fn is_misdirected(host: &HostMatch<'_>, made_for: Option<&MadeFor>) -> bool {
     match (made_for, &host.server.tls) {
         (None, None) => false,
         (Some(made_for), Some(ServerTls::Terminate(terms))) => {
-            let unnamed = terms.mode == TlsMode::Mutual && !made_for.named;
+            let unnamed = terms.mode == TlsMode::Mutual && made_for.name.is_none();
             unnamed || terms.policy != made_for.policy || host.gateway.name != made_for.gateway
         }
         _ => true,

@@ -4,7 +4,7 @@
 //!
 //! A direction that rests holds no buffer. One that moves much at a time is spliced where both sides are plain, and goes
 //! back to copying when it rests. When a side breaks off, the other is reset: what it has must not look whole. No byte in
-//! either direction for `idle`, or the end of `duration_max`, ends both.
+//! either direction for `idle`, the end of `duration_max` or that of a drain cuts both in the same way.
 
 use std::cell::Cell;
 use std::pin::pin;
@@ -44,17 +44,35 @@ pub(super) struct Terms {
     pub(super) duration_max: Option<Duration>,
 }
 
-/// How a relay ended.
+/// How a relay ended. Unless both sides did so by themselves, both were cut.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum End {
-    /// A side broke off; the other was reset.
+    /// A side broke off.
     Broken,
-    /// Both sides ended.
-    Closed,
+    /// Both sides ended, the client first.
+    ClientClosed,
+    /// The drain's time was up.
+    Drained,
+    /// Both sides ended, the endpoint first.
+    EndpointClosed,
     /// It lasted for `duration_max`.
     Expired,
     /// Nothing came for `idle`.
     Idle,
+}
+
+impl End {
+    /// A word for logs.
+    pub(super) const fn reason(self) -> &'static str {
+        match self {
+            Self::Broken => "error",
+            Self::ClientClosed => "client_closed",
+            Self::Drained => "drain",
+            Self::EndpointClosed => "endpoint_closed",
+            Self::Expired => "max_connection_duration",
+            Self::Idle => "idle_timeout",
+        }
+    }
 }
 
 /// What a relay came to.
@@ -76,18 +94,25 @@ struct Watch<'w> {
     idle: Duration,
     /// When the relay is over at the latest.
     expires_ms: u64,
-    timers: [&'w Timer; 2],
+    timer: &'w Timer,
+    /// Which side ended first.
+    first: Cell<Option<End>>,
 }
 
 impl Watch<'_> {
+    /// Begins the time without a byte anew, unless it was up.
     fn rearm(&self) {
+        if !self.timer.fired() {
+            self.arm();
+        }
+    }
+
+    fn arm(&self) {
         let left_ms = self.expires_ms.saturating_sub(self.shard.deadlines.now_ms());
         // Armed anew at its end, a relay that is never at rest would push it on for ever.
         if left_ms > 0 {
             let due = self.idle.min(Duration::from_millis(left_ms));
-            for timer in self.timers {
-                timer.arm(due, OnDue::ShutBoth);
-            }
+            self.timer.arm(due, OnDue::EndRelay);
         }
     }
 }
@@ -106,36 +131,44 @@ pub(super) async fn relay(
         .duration_max
         .and_then(|duration| u64::try_from(duration.as_millis()).ok())
         .map_or(u64::MAX, |duration| now_ms.saturating_add(duration));
-    let watch = Watch { shard, idle: terms.idle, expires_ms, timers: [client.timer, upstream.timer] };
-    watch.rearm();
-    let inward = Direction::new(&watch, client.stream, upstream.stream);
-    let outward = Direction::new(&watch, upstream.stream, client.stream);
-    let broken = {
-        let mut inward = pin!(inward.run(early));
-        let mut outward = pin!(outward.run(received));
-        // What is still pending when one fails is dropped, which is fine on sockets that are not used again.
-        match beside(inward.as_mut(), outward.as_mut()).await {
-            Ok((Ok(()), true)) => false,
-            Ok((Ok(()), false)) => inward.await.is_err(),
-            Ok((Err(_), _)) | Err(_) => true,
+    // One timer is enough; what the other was for is over.
+    upstream.timer.disarm();
+    let watch = Watch { shard, idle: terms.idle, expires_ms, timer: client.timer, first: Cell::default() };
+    watch.arm();
+    let inward = Direction::new(&watch, client.stream, upstream.stream, End::ClientClosed);
+    let outward = Direction::new(&watch, upstream.stream, client.stream, End::EndpointClosed);
+    let ended = {
+        let both = async {
+            let mut inward = pin!(inward.run(early));
+            let mut outward = pin!(outward.run(received));
+            match beside(inward.as_mut(), outward.as_mut()).await {
+                Ok((Ok(()), true)) => Ok(()),
+                Ok((Ok(()), false)) => inward.await,
+                Ok((Err(_), _)) | Err(_) => Err(Broken),
+            }
+        };
+        // What is still pending when one fails, or the time is up, is dropped, which is fine on sockets that are not
+        // used again.
+        monoio::select! {
+            ended = both => Some(ended),
+            () = watch.timer.expiry() => None,
         }
     };
-    let fired = watch.timers.iter().any(|timer| timer.fired());
-    for timer in watch.timers {
-        timer.disarm();
-    }
-    if broken {
+    watch.timer.disarm();
+    let end = match ended {
+        Some(Ok(())) => watch.first.get().unwrap_or(End::ClientClosed),
+        Some(Err(Broken)) => End::Broken,
+        None if shard.is_cutting() => End::Drained,
+        None if shard.deadlines.now_ms() >= expires_ms => End::Expired,
+        None => End::Idle,
+    };
+    // An end that neither side meant must not look like one.
+    if !matches!(ended, Some(Ok(()))) {
         client.stream.cut();
         upstream.stream.cut();
         client.stream.socket().reset_on_close();
         upstream.stream.socket().reset_on_close();
     }
-    let end = match (fired, broken) {
-        (true, _) if shard.deadlines.now_ms() >= expires_ms => End::Expired,
-        (true, _) => End::Idle,
-        (false, true) => End::Broken,
-        (false, false) => End::Closed,
-    };
     Relayed { end, received: inward.moved.get(), sent: outward.moved.get() }
 }
 
@@ -145,6 +178,8 @@ struct Direction<'d, F, T> {
     from: &'d F,
     to: &'d T,
     moved: Cell<u64>,
+    /// What it means that this way ends first.
+    end: End,
 }
 
 /// What a spliced direction came to.
@@ -155,8 +190,8 @@ enum Spliced {
 }
 
 impl<'d, F: ByteStream, T: ByteStream> Direction<'d, F, T> {
-    fn new(watch: &'d Watch<'d>, from: &'d F, to: &'d T) -> Self {
-        Self { watch, from, to, moved: Cell::new(0) }
+    fn new(watch: &'d Watch<'d>, from: &'d F, to: &'d T, end: End) -> Self {
+        Self { watch, from, to, moved: Cell::new(0), end }
     }
 
     fn count(&self, bytes: usize) {
@@ -204,6 +239,7 @@ impl<'d, F: ByteStream, T: ByteStream> Direction<'d, F, T> {
                 Err(_) => return Err(Broken),
             }
         }
+        self.watch.first.set(self.watch.first.get().or(Some(self.end)));
         self.to.end_sending();
         Ok(())
     }

@@ -33,6 +33,8 @@ pub enum OnDue {
     CloseFresh,
     /// The same for a connection without a request under way; a drain does it at once.
     CloseIdle,
+    /// Ends a wait for [`Timer::expiry`] at a relay, whose sockets are then reset; the end of a drain does it at once.
+    EndRelay,
     /// Shuts down both directions: reads end, writes and connects fail.
     ShutBoth,
     /// Shuts down receiving: a read ends as at the end of the stream. What the peer still sends is answered with a reset,
@@ -174,7 +176,7 @@ impl Entry {
         self.fired = true;
         match self.on_due {
             OnDue::CancelRead => self.canceller = self.canceller.take().map(Canceller::cancel),
-            OnDue::StopWaiting => {
+            OnDue::EndRelay | OnDue::StopWaiting => {
                 if let Some(waker) = self.waiting.take() {
                     waker.wake();
                 }
@@ -238,14 +240,16 @@ impl Timer {
         self.deadlines.lists.borrow().entries[self.index as usize].fired
     }
 
-    /// Waits until the timer fires, armed with [`OnDue::StopWaiting`].
+    /// Waits until the timer fires, armed with [`OnDue::StopWaiting`] or [`OnDue::EndRelay`].
     pub async fn expiry(&self) {
         poll_fn(|context| {
             let entry = &mut self.deadlines.lists.borrow_mut().entries[self.index as usize];
             if entry.fired {
                 return Poll::Ready(());
             }
-            entry.waiting = Some(context.waker().clone());
+            if !entry.waiting.as_ref().is_some_and(|waker| waker.will_wake(context.waker())) {
+                entry.waiting = Some(context.waker().clone());
+            }
             Poll::Pending
         })
         .await;

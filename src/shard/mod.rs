@@ -43,6 +43,9 @@ use crate::upstream::pool::Endpoint;
 /// on its way, too short for a connection that was opened in advance to hold the end up.
 pub const FRESH_DRAIN: Duration = Duration::from_secs(1);
 
+/// Sweeps that the end of a drain waits for its relays to be reset, which takes each of them one turn.
+const CUT_SWEEPS_MAX: usize = 25;
+
 /// What a shard is started with.
 pub struct ShardStart {
     /// Shard number, from 0.
@@ -95,6 +98,8 @@ pub struct Shard {
     endpoints: RefCell<KnownEndpoints>,
     retired: Retired,
     draining: Cell<bool>,
+    /// What the end of a drain's time cut.
+    cut: Cell<Option<Cut>>,
     /// Second of the last look at idle upstream connections.
     reaped_s: Cell<u64>,
     /// Second of the last warning.
@@ -197,6 +202,7 @@ impl Shard {
             endpoints: RefCell::default(),
             retired: Retired::default(),
             draining: Cell::new(false),
+            cut: Cell::default(),
             reaped_s: Cell::new(0),
             warned_s: Cell::new(0),
             drained: Flag::default(),
@@ -215,6 +221,12 @@ impl Shard {
     #[must_use]
     pub fn is_draining(&self) -> bool {
         self.draining.get()
+    }
+
+    /// Whether the drain's time is up: what still lasts is cut.
+    #[must_use]
+    pub fn is_cutting(&self) -> bool {
+        self.cut.get().is_some()
     }
 
     /// Whether a warning about a condition that may last can be logged: one per second and shard.
@@ -313,12 +325,29 @@ impl Shard {
         let shard = Rc::clone(self);
         monoio::spawn(async move {
             monoio::time::sleep(deadline).await;
+            shard.cut_relays().await;
             shard.drained.set();
         });
     }
 
-    /// What is under way at the shard's end.
+    /// Resets what is relayed: closed by the end of the process, it would look whole.
+    async fn cut_relays(&self) {
+        self.cut.set(Some(self.under_way()));
+        self.deadlines.fire_all(OnDue::EndRelay);
+        for _ in 0..CUT_SWEEPS_MAX {
+            if self.under_way().tunnels == 0 {
+                return;
+            }
+            monoio::time::sleep(SWEEP).await;
+        }
+    }
+
+    /// What was under way at the shard's end.
     fn cut(&self) -> Cut {
+        self.cut.get().unwrap_or_else(|| self.under_way())
+    }
+
+    fn under_way(&self) -> Cut {
         let tunnels = self.stats.tunnels_open.value();
         let exchanges = self.stats.exchanges_open.value().saturating_sub(tunnels);
         Cut { exchanges, tunnels: tunnels + self.stats.relays_open.value() }

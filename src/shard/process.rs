@@ -1,7 +1,8 @@
 //! What all shards share: the process's caps and switches, as relaxed atomics touched once per connection.
 
-use std::sync::Arc;
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use crate::config::model::{AcceptBalance, Process};
 use crate::sys::buffer;
@@ -13,6 +14,8 @@ pub struct ProcessLimits {
     connections_max: AtomicU64,
     buffer_bytes_max: AtomicU64,
     balances_accepts: AtomicBool,
+    /// By gateway: what the tables of several generations count their connections in.
+    gateways: Mutex<HashMap<Arc<str>, Weak<AtomicU64>>>,
 }
 
 /// A place under `connections_max`, given back when dropped.
@@ -28,6 +31,7 @@ impl ProcessLimits {
             connections_max: AtomicU64::new(0),
             buffer_bytes_max: AtomicU64::new(0),
             balances_accepts: AtomicBool::new(false),
+            gateways: Mutex::default(),
         };
         limits.set(process);
         limits
@@ -38,6 +42,19 @@ impl ProcessLimits {
         self.connections_max.store(u64::from(process.connections_max), Ordering::Relaxed);
         self.buffer_bytes_max.store(process.buffer_bytes_max, Ordering::Relaxed);
         self.balances_accepts.store(process.accept_balance == AcceptBalance::Auto, Ordering::Relaxed);
+    }
+
+    /// The count of a gateway's connections, where a table or a connection still has it. Not for shards: it locks.
+    #[must_use]
+    pub fn gateway_connections(&self, gateway: &Arc<str>) -> Arc<AtomicU64> {
+        let mut gateways = self.gateways.lock().unwrap_or_else(PoisonError::into_inner);
+        gateways.retain(|_, count| count.strong_count() > 0);
+        if let Some(count) = gateways.get(gateway).and_then(Weak::upgrade) {
+            return count;
+        }
+        let count = Arc::default();
+        gateways.insert(Arc::clone(gateway), Arc::downgrade(&count));
+        count
     }
 
     /// Whether a shard may hand connections over to another.

@@ -136,4 +136,12 @@ stats! {
     tls_malformed_hellos,
     /// Connections to TLS ports that do not begin as TLS.
     tls_not_tls,
+    /// Connections that began with a PROXY header, of peers that are to.
+    proxy_headers,
+    /// Connections of such peers that began with something else, or ended in their header.
+    proxy_headers_refused,
+    /// Timer `timeout` of a server's `proxy_protocol`.
+    timeout_proxy_header,
+    /// Connections beyond a gateway's `connections_max`.
+    gateway_connections_refused,
 }

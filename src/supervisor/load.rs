@@ -10,6 +10,7 @@ use std::thread;
 use super::event::{Event, EventSender};
 use crate::config::model::Process;
 use crate::config::{self, Diagnostic};
+use crate::shard::process::ProcessLimits;
 use crate::table::{ListenerKey, RoutingTable, ServerName, listener_keys};
 
 /// Where the configuration comes from.
@@ -75,12 +76,13 @@ pub struct Loaded {
     pub build: Option<Build>,
 }
 
-/// Builds tables for `shards` shards from what was read.
+/// Builds tables for `shards` shards from what was read; connections of gateways count in `limits`.
 #[must_use]
-pub fn build(read: config::Loaded, generation: u64, shards: usize) -> Loaded {
+pub fn build(read: config::Loaded, generation: u64, shards: usize, limits: &ProcessLimits) -> Loaded {
     let config::Loaded { config, diagnostics } = read;
     let build = config.map(|config| {
-        let first = RoutingTable::build(&config, generation, 0);
+        let mut first = RoutingTable::build(&config, generation, 0);
+        first.count_connections(|gateway| limits.gateway_connections(gateway));
         let others: Vec<_> = (1..shards).map(|shard| Box::new(first.for_shard(shard))).collect();
         let listeners = listener_keys(&config)
             .into_iter()
@@ -97,9 +99,15 @@ pub fn build(read: config::Loaded, generation: u64, shards: usize) -> Loaded {
 ///
 /// # Errors
 /// When no thread can be started.
-pub fn load_aside(source: Source, generation: u64, shards: usize, events: EventSender) -> io::Result<()> {
+pub fn load_aside(
+    source: Source,
+    generation: u64,
+    shards: usize,
+    limits: Arc<ProcessLimits>,
+    events: EventSender,
+) -> io::Result<()> {
     thread::Builder::new().name("loader".into()).spawn(move || {
-        let loaded = build(source.read(), generation, shards);
+        let loaded = build(source.read(), generation, shards, &limits);
         let _ = events.send(Event::Loaded(Box::new(loaded)));
     })?;
     Ok(())

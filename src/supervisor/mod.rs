@@ -141,8 +141,8 @@ pub fn start(source: Source, options: &Options) -> Result<Supervisor, StartError
     let chosen =
         choose_cores(options.cores.as_ref().unwrap_or(&process.cores), options).map_err(StartError::Host)?;
     let steered = steered(&process, options, &chosen).map_err(StartError::Host)?;
-    let loaded = load::build(read, 1, chosen.len());
     let limits = Arc::new(ProcessLimits::new(&process));
+    let loaded = load::build(read, 1, chosen.len(), &limits);
     let (events, inbox) = channel();
     let mut supervisor = Supervisor {
         source,

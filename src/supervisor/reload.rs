@@ -85,7 +85,8 @@ impl Supervisor {
         let generation = self.generation + 1;
         self.reload = Some(Reload::new(generation, self.reloads.requests, Phase::Loading));
         let (source, events) = (self.source.clone(), self.events.clone());
-        if let Err(error) = load_aside(source, generation, self.shards.len(), events) {
+        let limits = Arc::clone(&self.limits);
+        if let Err(error) = load_aside(source, generation, self.shards.len(), limits, events) {
             self.abort_reload(&format!("no thread could be started to load the configuration: {error}"));
         }
     }

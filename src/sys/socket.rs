@@ -6,7 +6,7 @@
 use std::cell::{Cell, UnsafeCell};
 use std::future::Future;
 use std::io;
-use std::net::{self, IpAddr, Shutdown};
+use std::net::{self, Shutdown, SocketAddr};
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, RawFd};
 use std::time::Duration;
 
@@ -121,9 +121,9 @@ impl Socket {
 
     /// The address that the peer connected to, IPv4 as such.
     #[must_use]
-    pub fn local_ip(&self) -> Option<IpAddr> {
+    pub fn local_address(&self) -> Option<SocketAddr> {
         let address = SockRef::from(&self.borrowed()).local_addr().ok()?.as_socket()?;
-        Some(address.ip().to_canonical())
+        Some(SocketAddr::new(address.ip().to_canonical(), address.port()))
     }
 
     /// Ends one or both directions at once; errors mean that it was over already.

@@ -3,12 +3,15 @@
 //! Which patterns there are and which virtual services meet at each says `claims`; `sni` adds the names that `tls`
 //! rules tell apart.
 
+use std::sync::Arc;
+
 use hashbrown::HashMap;
 
 use super::claims::{Claims, PatternKind};
+use super::door::{Door, Doors};
 use super::host::{HostIndex, HostRules, VirtualHost};
 use super::layer4::{Entry, L4Entry, L4Index, L4Rules};
-use super::listener::{ListenerServers, ListenerTable, ServerAt, listener_servers};
+use super::listener::{ListenerServers, ListenerTable, ProxyTable, ServerAt, listener_servers};
 use super::path::{PathIndex, PathIndexBuilder, RuleSet};
 use super::server::ServerTable;
 use super::sni::Names;
@@ -20,7 +23,7 @@ pub(super) struct Built {
     pub(super) listeners: Vec<ListenerTable>,
     pub(super) servers: Vec<ServerTable>,
     pub(super) paths: PathIndex,
-    pub(super) regexes: Vec<std::sync::Arc<regex::bytes::Regex>>,
+    pub(super) regexes: Vec<Arc<regex::bytes::Regex>>,
     pub(super) layer4: L4Index,
     pub(super) texts: Vec<u8>,
 }
@@ -42,6 +45,7 @@ pub(super) fn build(config: &Config) -> Built {
         texts: Texts::default(),
         rule_sets: HashMap::default(),
         l4_rules: HashMap::default(),
+        doors: Doors::of(config),
     };
     let servers = ServerTable::all(&config.gateways);
     let bound = services_by_gateway(config);
@@ -82,6 +86,7 @@ struct Builder<'c> {
     rule_sets: HashMap<Box<[u32]>, RuleSet, Hasher>,
     /// Rules for connections laid down so far: hosts with the same share them.
     l4_rules: HashMap<Box<[L4Entry]>, L4Rules, Hasher>,
+    doors: Doors<'c>,
 }
 
 impl<'c> Builder<'c> {
@@ -116,11 +121,23 @@ impl<'c> Builder<'c> {
         let mut claims = Claims::new(self.config, servers, &listener.servers, &services);
         let port = listener.key.port;
         let (hosts, tcp) = match entry {
-            Entry::Tcp => (HostIndex::default(), self.tcp_rules(claims.all_services(), port)),
+            Entry::Tcp => {
+                let door = Door { port, gateway: self.gateway_name(gateway) };
+                (HostIndex::default(), self.tcp_rules(claims.all_services(), door))
+            }
             Entry::Http | Entry::Tls => (self.hosts(&mut claims, port), L4Rules::EMPTY),
         };
+        // The servers of a listener agree on it.
+        let first = listener.servers.first().and_then(|first| {
+            self.config.gateways.get(first.gateway).and_then(|gateway| gateway.servers.get(first.server))
+        });
+        let proxy = first.and_then(|server| server.proxy_protocol.as_ref()).map(ProxyTable::new);
         let ListenerServers { key, freebind, .. } = listener;
-        ListenerTable { key, freebind, gateway, entry, answers_plain_http, hosts, tcp }
+        ListenerTable { key, freebind, gateway, entry, answers_plain_http, hosts, tcp, proxy }
+    }
+
+    fn gateway_name(&self, gateway: u32) -> &'c str {
+        self.config.gateways.get(gateway as usize).map_or("", |gateway| &gateway.name)
     }
 
     fn hosts<'s>(&mut self, claims: &mut Claims<'s>, port: u16) -> HostIndex
@@ -141,11 +158,13 @@ impl<'c> Builder<'c> {
             services.clear();
             services.extend(here.iter().map(|(_, service)| service));
             let text = self.texts.add(pattern.text);
+            let gateway = claims.gateway_of(pattern.server).map_or("", |gateway| self.gateway_name(gateway));
+            let door = Door { port, gateway };
             let rules = match claims.kind_of(pattern) {
                 RuleKind::Http if services.is_empty() => HostRules::Http(RuleSet::EMPTY),
-                RuleKind::Http => HostRules::Http(self.rule_set(&services)),
+                RuleKind::Http => HostRules::Http(self.rule_set(&services, door)),
                 RuleKind::Tls => HostRules::L4(self.lay_down(&names.take(at))),
-                RuleKind::Tcp => HostRules::L4(self.tcp_rules(services.iter().copied(), port)),
+                RuleKind::Tcp => HostRules::L4(self.tcp_rules(services.iter().copied(), door)),
             };
             let leads_to = VirtualHost { server: pattern.server, rules };
             match pattern.kind {
@@ -158,30 +177,35 @@ impl<'c> Builder<'c> {
     }
 
     /// The rules of these virtual services one after another.
-    fn rule_set(&mut self, services: &[u32]) -> RuleSet {
-        if let Some(known) = self.rule_sets.get(services) {
+    fn rule_set(&mut self, services: &[u32], door: Door<'c>) -> RuleSet {
+        let Self { config, first_routes, paths, texts, doors, .. } = self;
+        let mut key = std::borrow::Cow::Borrowed(services);
+        if services.iter().any(|service| doors.asks(*service)) {
+            // No service has this number: what comes behind it is the door.
+            key.to_mut().extend([u32::MAX, doors.number(door)]);
+        }
+        if let Some(known) = self.rule_sets.get(&*key) {
             return *known;
         }
-        let Self { config, first_routes, paths, texts, .. } = self;
         let rules = services.iter().flat_map(|&service| {
             let first = first_routes.get(service as usize).map_or(0, |first| first.http);
             let http = config.virtual_services.get(service as usize).map(|service| service.http.as_slice());
             (first..).zip(http.unwrap_or_default())
         });
-        let set = paths.add_set(rules, texts);
-        self.rule_sets.insert(services.into(), set);
+        let set = paths.add_set(rules, |block| door.admits(block.port, &block.gateways), texts);
+        self.rule_sets.insert((*key).into(), set);
         set
     }
 
-    /// The `tcp` rules of these virtual services, as far as they are for the port.
-    fn tcp_rules(&mut self, services: impl Iterator<Item = u32>, port: u16) -> L4Rules {
+    /// The `tcp` rules of these virtual services, as far as they are for the port and the gateway.
+    fn tcp_rules(&mut self, services: impl Iterator<Item = u32>, door: Door<'_>) -> L4Rules {
         let mut entries = Vec::new();
         let config = self.config;
         'rules: for index in services {
             let Some(service) = config.virtual_services.get(index as usize) else { continue };
             let first = self.first_routes.get(index as usize).map_or(0, |first| first.l4);
             for (route, rule) in (first + service.tls.len() as u32..).zip(&service.tcp) {
-                self.tcp_rule(route, rule, port, &mut entries);
+                self.tcp_rule(route, rule, door, &mut entries);
                 if entries.last().is_some_and(|entry: &L4Entry| entry.takes_all()) {
                     break 'rules;
                 }
@@ -190,11 +214,11 @@ impl<'c> Builder<'c> {
         self.lay_down(&entries)
     }
 
-    fn tcp_rule(&mut self, route: u32, rule: &L4Route, port: u16, entries: &mut Vec<L4Entry>) {
+    fn tcp_rule(&mut self, route: u32, rule: &L4Route, door: Door<'_>, entries: &mut Vec<L4Entry>) {
         if rule.matches.is_empty() {
             entries.push(L4Entry::of_rule(route));
         }
-        for block in rule.matches.iter().filter(|block| block.port.is_none_or(|wanted| wanted == port)) {
+        for block in rule.matches.iter().filter(|block| door.admits(block.port, &block.gateways)) {
             entries.push(self.layer4.entry(route, block));
             if entries.last().is_some_and(|entry| entry.takes_all()) {
                 return;

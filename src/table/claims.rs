@@ -142,6 +142,11 @@ impl<'c> Claims<'c> {
         self.patterns.get(pattern as usize).map(|pattern| pattern.server)
     }
 
+    /// The gateway of a server.
+    pub(super) fn gateway_of(&self, server: u32) -> Option<u32> {
+        self.servers.get(server as usize).map(|server| server.gateway)
+    }
+
     /// The most specific of the first `count` patterns that covers all hosts of `host`.
     pub(super) fn covering(&self, host: &HostPattern, count: u32) -> Option<u32> {
         let among = |at: Option<&u32>| at.copied().filter(|at| *at < count);

@@ -7,7 +7,7 @@ use std::slice;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::config::model::{Cluster, Destination, ForwardPath, HttpRoute};
+use crate::config::model::{Cluster, Destination, ForwardPath, HttpRoute, ProxyVersion};
 use crate::upstream::balance::{RoundRobin, Tried};
 
 /// A service, or a subset of one.
@@ -31,6 +31,8 @@ pub struct ClusterTable {
     pub tcp_idle_timeout: Duration,
     /// A relayed connection in all.
     pub connection_duration_max: Option<Duration>,
+    /// The PROXY protocol's header that each connection begins with.
+    pub proxy_protocol: Option<ProxyVersion>,
     /// Whose turn it is.
     pub rotor: RoundRobin,
 }
@@ -61,6 +63,7 @@ impl ClusterTable {
             body_gap_timeout: cluster.body_gap_timeout,
             tcp_idle_timeout: cluster.tcp_idle_timeout,
             connection_duration_max: cluster.connection_duration_max,
+            proxy_protocol: cluster.proxy_protocol,
             rotor: RoundRobin::new(&weights, offset),
         }
     }

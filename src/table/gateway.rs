@@ -5,6 +5,7 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::subnets::AddressSet;
 use crate::config::model::{Gateway, Limits, PathPolicy, Timeouts};
@@ -20,7 +21,39 @@ pub struct GatewayTable {
     pub timeouts: Timeouts,
     /// How paths are brought to their normal form.
     pub path: PathPolicy,
+    /// Bound on its clients' connections.
+    pub connections: Option<ConnectionsBound>,
     trusted: AddressSet,
+}
+
+/// How many connections there may be, and how many there are on all shards.
+#[derive(Clone, Debug)]
+pub struct ConnectionsBound {
+    max: u64,
+    pub(super) open: Arc<AtomicU64>,
+}
+
+/// A place under a bound, given back when dropped.
+#[derive(Debug)]
+pub struct GatewayPlace(Arc<AtomicU64>);
+
+impl ConnectionsBound {
+    /// Takes a place; `None` where there is none left.
+    #[must_use]
+    pub fn try_enter(&self) -> Option<GatewayPlace> {
+        // One that does not fit counts for a moment: another may be refused meanwhile, and none is let in too many.
+        if self.open.fetch_add(1, Ordering::Relaxed) >= self.max {
+            self.open.fetch_sub(1, Ordering::Relaxed);
+            return None;
+        }
+        Some(GatewayPlace(Arc::clone(&self.open)))
+    }
+}
+
+impl Drop for GatewayPlace {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 impl GatewayTable {
@@ -30,6 +63,10 @@ impl GatewayTable {
             limits: gateway.limits.clone(),
             timeouts: gateway.timeouts.clone(),
             path: gateway.path,
+            connections: gateway
+                .limits
+                .connections_max
+                .map(|max| ConnectionsBound { max: u64::from(max), open: Arc::default() }),
             trusted: AddressSet::new(&gateway.trusted_proxies),
         }
     }
@@ -41,6 +78,7 @@ impl GatewayTable {
             limits: Limits::default(),
             timeouts: Timeouts::default(),
             path: PathPolicy::default(),
+            connections: None,
             trusted: AddressSet::default(),
         }
     }

@@ -51,7 +51,7 @@ fn block(port: Option<u16>, names: &[&str], to: &[&str], from: &[&str]) -> L4Mat
         sni_hosts: names.iter().map(|name| pattern(name)).collect(),
         destination_subnets: nets(to),
         source_subnets: nets(from),
-        origin: Origin::default(),
+        ..L4Match::default()
     }
 }
 

@@ -2,13 +2,15 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use hashbrown::HashMap;
 
 use super::host::HostIndex;
 use super::layer4::{Entry, L4Rules};
+use super::subnets::AddressSet;
 use super::texts::Hasher;
-use crate::config::model::{Config, Protocol, Server};
+use crate::config::model::{Config, Protocol, ProxyAccept, Server};
 
 /// A port the process listens on: one per distinct `bind` and `port` of the servers.
 ///
@@ -43,6 +45,21 @@ pub struct ListenerTable {
     pub(super) hosts: HostIndex,
     /// Of a TCP server.
     pub(super) tcp: L4Rules,
+    /// Who begins with the PROXY protocol's header.
+    pub(super) proxy: Option<ProxyTable>,
+}
+
+/// [`ProxyAccept`] as a shard uses it.
+#[derive(Debug)]
+pub(super) struct ProxyTable {
+    pub(super) from: AddressSet,
+    pub(super) timeout: Duration,
+}
+
+impl ProxyTable {
+    pub(super) fn new(accept: &ProxyAccept) -> Self {
+        Self { from: AddressSet::new(&accept.from), timeout: accept.timeout }
+    }
 }
 
 impl ListenerTable {

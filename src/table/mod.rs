@@ -22,6 +22,7 @@
 mod build;
 mod claims;
 mod cluster;
+mod door;
 mod gateway;
 mod host;
 mod layer4;
@@ -39,7 +40,10 @@ mod subnets;
 mod testing;
 mod texts;
 
+use std::net::IpAddr;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::time::Duration;
 
 use regex::bytes::Regex;
 
@@ -52,7 +56,7 @@ use crate::message::Header;
 use crate::tls::identity::ClientIdentity;
 
 pub use self::cluster::{ClusterTable, EndpointTable, RouteTable};
-pub use self::gateway::GatewayTable;
+pub use self::gateway::{ConnectionsBound, GatewayPlace, GatewayTable};
 pub use self::layer4::{Entry, L4RouteTable, L4Rules, Sni};
 pub use self::listener::{ListenerId, ListenerKey, ListenerTable, ServerName, listener_keys};
 pub use self::server::ServerTable;
@@ -169,6 +173,25 @@ impl RoutingTable {
             regexes: self.regexes.clone(),
             shared: Arc::clone(&self.shared),
         }
+    }
+
+    /// Has the gateways with a bound on connections count in what `count` gives for their names. Before any other table
+    /// shares this one's parts.
+    pub fn count_connections(&mut self, mut count: impl FnMut(&Arc<str>) -> Arc<AtomicU64>) {
+        let gateways = Arc::get_mut(&mut self.shared).map(|shared| shared.gateways.iter_mut());
+        debug_assert!(gateways.is_some(), "not shared yet");
+        for gateway in gateways.into_iter().flatten() {
+            if let Some(bound) = &mut gateway.connections {
+                bound.open = count(&gateway.name);
+            }
+        }
+    }
+
+    /// How long a peer has for the PROXY protocol's header, where it must begin with one.
+    #[must_use]
+    pub fn proxy_header(&self, listener: ListenerId, peer: IpAddr) -> Option<Duration> {
+        let accept = self.shared.listeners.get(usize::from(listener.0))?.proxy.as_ref()?;
+        accept.from.contains(peer).then_some(accept.timeout)
     }
 
     /// The listeners; [`ListenerId`] indexes them.

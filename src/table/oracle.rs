@@ -175,6 +175,7 @@ fn tables_of_shards_are_apart_in_rotors_only() {
         body_gap_timeout: Duration::from_secs(30),
         tcp_idle_timeout: Duration::from_secs(30),
         connection_duration_max: None,
+        proxy_protocol: None,
         origin: Origin::default(),
     };
     let config = Config {

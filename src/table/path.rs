@@ -208,17 +208,19 @@ enum Place {
 }
 
 impl PathIndexBuilder {
-    /// Compiles rules in order, each with its index into the table's routes. Appends their paths to `texts`.
+    /// Compiles rules in order, each with its index into the table's routes, and of their blocks those that `admits` is
+    /// for. Appends their paths to `texts`.
     pub(super) fn add_set<'c>(
         &mut self,
         rules: impl Iterator<Item = (u32, &'c HttpRoute)>,
+        admits: impl Fn(&HttpMatch) -> bool,
         texts: &mut Texts,
     ) -> RuleSet {
         let any = HttpMatch::default();
         let mut pending: Vec<Pending<'_>> = Vec::with_capacity(rules.size_hint().0);
         'rules: for (route, rule) in rules {
             let blocks = if rule.matches.is_empty() { std::slice::from_ref(&any) } else { &rule.matches };
-            for block in blocks {
+            for block in blocks.iter().filter(|block| admits(block)) {
                 let (place, text, conditions) = self.block(block);
                 let order = pending.len() as u32;
                 pending.push(Pending { place, text, entry: Entry { order, route, conditions } });

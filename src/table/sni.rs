@@ -5,6 +5,7 @@
 //! that matches wins. A rule matches all names of a pattern or none, because each of its SNI hosts is a pattern itself.
 
 use super::claims::{Claims, PatternKind};
+use super::door::Door;
 use super::host::stored_form;
 use super::layer4::L4Entry;
 use crate::config::model::{Config, HostPattern, L4Match, RuleKind};
@@ -60,6 +61,12 @@ impl Names {
             for host in &block.sni_hosts {
                 for name in within(&known, host) {
                     if claims.services.binary_search(&(name.parent, service)).is_err() {
+                        continue;
+                    }
+                    let gateway = claims.server_of(name.pattern).and_then(|server| claims.gateway_of(server));
+                    let gateway = gateway.and_then(|gateway| config.gateways.get(gateway as usize));
+                    let door = Door { port, gateway: gateway.map_or("", |gateway| &gateway.name) };
+                    if !door.admits(block.port, &block.gateways) {
                         continue;
                     }
                     let Some(list) = names.lists.get_mut(name.pattern as usize) else { continue };

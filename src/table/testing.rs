@@ -86,6 +86,7 @@ pub(super) fn server(port: u16, hosts: &[&str]) -> Server {
         https_redirect: None,
         hsts: None,
         answer_plain_http: false,
+        proxy_protocol: None,
         hosts: hosts.iter().map(|host| pattern(host)).collect(),
         origin: Origin::default(),
     }
@@ -137,8 +138,7 @@ pub(super) fn block(path: &str, method: &str, headers: &[(&str, &str)]) -> HttpM
         uri: text(path),
         method: text(method),
         headers: headers.iter().filter_map(|(name, value)| Some(((*name).into(), text(value)?))).collect(),
-        client: None,
-        origin: Origin::default(),
+        ..HttpMatch::default()
     }
 }
 

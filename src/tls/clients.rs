@@ -254,6 +254,14 @@ impl ClientCertVerifier for NamedClients {
     }
 }
 
+/// The common name of a certificate's subject, where it has one and that is text.
+#[must_use]
+pub fn common_name(certificate: &CertificateDer<'_>) -> Option<String> {
+    let (_, certificate) = X509Certificate::from_der(certificate).ok()?;
+    let name = certificate.subject().iter_common_name().next()?;
+    name.as_str().ok().map(str::to_owned)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -1,6 +1,7 @@
 //! Dials an endpoint.
 
 use std::io;
+use std::net::SocketAddr;
 use std::rc::Rc;
 
 use monoio::net::TcpStream;
@@ -8,6 +9,7 @@ use monoio::net::TcpStream;
 use super::pool::{Connection, Endpoint};
 use super::trouble::Fault;
 use crate::shard::Shard;
+use crate::sys::buffer::{Buffer, Class};
 use crate::sys::socket::Socket;
 use crate::table::ClusterTable;
 
@@ -34,7 +36,7 @@ impl DialError {
     }
 }
 
-/// Connects to an endpoint within the cluster's `connect_timeout`.
+/// Connects to an endpoint and sends `header` before anything else, within the cluster's `connect_timeout`.
 ///
 /// # Errors
 /// See [`DialError`].
@@ -42,21 +44,32 @@ pub async fn dial(
     shard: &Rc<Shard>,
     endpoint: &Endpoint,
     settings: &ClusterTable,
+    header: &[u8],
 ) -> Result<Connection, DialError> {
     shard.stats.upstream_dialled.add();
     // A connect has no cancelable form. Dropped, its operation is cancelled and the socket it owns closes with it.
     let connected = monoio::select! {
-        connected = TcpStream::connect_addr(endpoint.address) => connected,
+        connected = connect(endpoint.address, header) => connected,
         () = monoio::time::sleep(settings.connect_timeout) => Err(io::ErrorKind::TimedOut.into()),
     };
-    let stream = connected.map_err(|error| {
+    let socket = connected.map_err(|error| {
         shard.stats.upstream_dial_failures.add();
         classify(shard, endpoint, settings, &error)
     })?;
-    let socket = Socket::new(stream);
-    socket.set_nodelay();
     let timer = shard.deadlines.timer(socket.fd());
     Ok(Connection::new(socket, timer, Rc::clone(&shard.stats)))
+}
+
+/// The PROXY protocol's header, if any, is the first that the endpoint hears: before a TLS handshake, too.
+async fn connect(address: SocketAddr, header: &[u8]) -> io::Result<Socket> {
+    let socket = Socket::new(TcpStream::connect_addr(address).await?);
+    socket.set_nodelay();
+    if !header.is_empty() {
+        let mut bytes = Buffer::new(Class::Small);
+        bytes.extend(header);
+        socket.write_all(bytes, || ()).await.0?;
+    }
+    Ok(socket)
 }
 
 fn classify(shard: &Shard, endpoint: &Endpoint, settings: &ClusterTable, error: &io::Error) -> DialError {

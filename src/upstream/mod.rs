@@ -1,8 +1,9 @@
-//! From a cluster to a usable connection: [`balance`] picks an endpoint, [`pool`] keeps idle connections to it,
+//! From a cluster to a usable connection: [`balance`] picks an endpoint, [`pool`] keeps idle connections to it, [`own`] those of one client,
 //! [`connect`] dials, [`response_body`] reads what comes back, [`trouble`] tells the log what does not.
 
 pub mod balance;
 pub mod connect;
+pub mod own;
 pub mod pool;
 pub mod response_body;
 pub mod trouble;

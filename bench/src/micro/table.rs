@@ -48,6 +48,7 @@ fn config(hosts: usize, routes: usize) -> Config {
                 https_redirect: None,
                 hsts: None,
                 answer_plain_http: false,
+                proxy_protocol: None,
                 hosts: vec![HostPattern::Any],
                 origin: origin.clone(),
             }],
@@ -68,6 +69,7 @@ fn config(hosts: usize, routes: usize) -> Config {
             body_gap_timeout: std::time::Duration::from_secs(1),
             tcp_idle_timeout: std::time::Duration::from_secs(1),
             connection_duration_max: None,
+            proxy_protocol: None,
             origin,
         }],
         ..Config::default()

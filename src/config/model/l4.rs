@@ -1,5 +1,7 @@
 //! Routes of connections: Istio's TLSRoute and TCPRoute.
 
+use std::sync::Arc;
+
 use ipnet::IpNet;
 
 use super::{Destination, HostPattern, Origin, Protocol, Server, ServerTls, VirtualService};
@@ -20,6 +22,8 @@ pub struct L4Route {
 pub struct L4Match {
     /// Port of the server.
     pub port: Option<u16>,
+    /// Names of gateways, of those of the virtual service; empty for all of them.
+    pub gateways: Vec<Arc<str>>,
     /// SNI names, within the virtual service's hosts; empty for TCP routes.
     pub sni_hosts: Vec<HostPattern>,
     /// Networks of the address that the client connected to; empty matches all.

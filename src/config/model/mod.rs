@@ -10,9 +10,11 @@ use std::time::Duration;
 use ipnet::IpNet;
 
 mod l4;
+mod proxy;
 mod tls;
 
 pub use self::l4::{L4Match, L4Route, RuleKind};
+pub use self::proxy::{ProxyAccept, ProxyVersion};
 pub use self::tls::{ServerTls, TlsMode, TlsTerms};
 
 /// Everything an operator wrote, checked and cross-referenced.
@@ -191,6 +193,8 @@ pub struct Server {
     pub hsts: Option<Arc<str>>,
     /// For HTTPS: a request in clear text is told so, not just closed.
     pub answer_plain_http: bool,
+    /// Which peers say with the PROXY protocol whom they speak for. The same for all servers of a listener.
+    pub proxy_protocol: Option<ProxyAccept>,
     /// Hosts served.
     pub hosts: Vec<HostPattern>,
     /// Where it was written.
@@ -244,6 +248,8 @@ pub struct Limits {
     pub target_bytes_max: u32,
     /// Requests on one connection before it is closed.
     pub requests_per_connection_max: u32,
+    /// Connections of the gateway's clients, over all shards.
+    pub connections_max: Option<u32>,
 }
 
 impl Default for Limits {
@@ -253,6 +259,7 @@ impl Default for Limits {
             headers_max: 100,
             target_bytes_max: 16 * 1024,
             requests_per_connection_max: 1_000_000,
+            connections_max: None,
         }
     }
 }
@@ -380,6 +387,10 @@ pub struct HttpMatch {
     pub headers: Vec<(Arc<str>, StringMatch)>,
     /// The client's certificate.
     pub client: Option<ClientMatch>,
+    /// Port of the server.
+    pub port: Option<u16>,
+    /// Names of gateways, of those of the virtual service; empty for all of them.
+    pub gateways: Vec<Arc<str>>,
     /// Where it was written.
     pub origin: Origin,
 }
@@ -440,6 +451,8 @@ pub struct Cluster {
     pub tcp_idle_timeout: Duration,
     /// A relayed connection in all: closed.
     pub connection_duration_max: Option<Duration>,
+    /// The PROXY protocol's header that each connection begins with.
+    pub proxy_protocol: Option<ProxyVersion>,
     /// Where the service was written.
     pub origin: Origin,
 }
