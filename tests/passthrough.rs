@@ -42,7 +42,7 @@ fn any(backend: &Backend, gateway_keys: &str) -> String {
 }
 
 /// The first flight of a client that asks for `name`; an address is sent as no name at all.
-fn hello(name: &str) -> Vec<u8> {
+pub(crate) fn hello(name: &str) -> Vec<u8> {
     let config = Authority::new("nobody").client_config(ALL, None);
     let name = ServerName::try_from(name.to_owned()).unwrap();
     let mut bytes = Vec::new();

@@ -8,7 +8,7 @@ use socket2::{Domain, Socket, Type};
 
 use crate::pressure::{Baseline, Dump, assert_takes, free_port, two_shards};
 use crate::support::rng::{Rng, checksum};
-use crate::support::{Backend, Client, Conn, DEADLINE, Driver, Failure, Gate, Gateway, config};
+use crate::support::{Backend, Client, Conn, DEADLINE, Failure, Gate, Gateway, config};
 
 /// A gateway `web` with one TCP server on each of `ports`.
 pub(crate) fn servers(ports: &[u16]) -> String {
@@ -280,7 +280,7 @@ both_drivers! {
                 ping(&mut client);
             }
             let began = Instant::now();
-            client.assert_closed();
+            assert_eq!(client.until_end(), Err(Failure::Reset));
             // The ping before was under way already when the gateway last looked at its clock.
             began.elapsed() + Duration::from_millis(30)
         });
@@ -439,27 +439,4 @@ both_drivers! {
         drop(client);
         assert_eq!(gateway.wait_exit().code(), Some(0));
     }
-
-    /// The record at the end.
-    fn a_record_at_the_end(driver) {
-        let backend = named("four");
-        let path = single(&[backend.address()], "");
-        let gateway = start_with_debug(driver, &path);
-        assert_eq!(ask(local(&gateway, "127.0.0.1")), "four");
-        gateway.wait_stderr("relay ended");
-        let log = gateway.stderr();
-        let line = log.lines().find(|line| line.contains("relay ended")).unwrap();
-        for part in ["service=app", "received=0", "sent=4", "end=Closed", &format!("endpoint={}", backend.address())] {
-            assert!(line.contains(part), "{part}: {line}");
-        }
-    }
-}
-
-fn start_with_debug(driver: Driver, text: &str) -> Gateway {
-    let directory = crate::support::tempdir::TempDir::new();
-    let path = directory.write("ringgate.toml", text);
-    let mut command = std::process::Command::new(crate::support::gateway::binary());
-    command.arg("run").arg(path).args(["--driver", driver.name(), "--cores", "1", "--no-pin"]);
-    command.env("RUST_LOG", "debug");
-    Gateway::spawn(command, directory)
 }

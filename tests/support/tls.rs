@@ -135,7 +135,11 @@ impl TlsClient {
         config: &Arc<ClientConfig>,
         name: &str,
     ) -> io::Result<Self> {
-        let mut socket = TcpStream::connect_timeout(&address, DEADLINE)?;
+        Self::over(TcpStream::connect_timeout(&address, DEADLINE)?, config, name)
+    }
+
+    /// Completes the handshake over a connection made elsewhere.
+    pub(crate) fn over(mut socket: TcpStream, config: &Arc<ClientConfig>, name: &str) -> io::Result<Self> {
         socket.set_read_timeout(Some(DEADLINE))?;
         socket.set_write_timeout(Some(DEADLINE))?;
         socket.set_nodelay(true)?;
