@@ -363,21 +363,19 @@ impl Connection<'_> {
             Ended::Complete => AfterRequest::Continue,
             Ended::Cut => AfterRequest::Finish { linger: false },
             Ended::Gone => AfterRequest::Drop,
-            Ended::Upgraded { upstream, received } => {
-                self.tunnel(*upstream, received).await;
-                AfterRequest::Drop
-            }
+            Ended::Upgraded { upstream, received } => self.tunnel(*upstream, received).await,
         }
     }
 
     /// Sends the head that switched protocols, then relays bytes to the end.
-    async fn tunnel(&mut self, upstream: upstream::pool::Connection, received: Buffer) {
+    async fn tunnel(&mut self, upstream: upstream::pool::Connection, received: Buffer) -> AfterRequest {
         let early = std::mem::take(&mut self.input);
         if self.flush().await.is_ok() {
             self.output = Buffer::default();
             let Session { shard, wire, timer, .. } = self.session;
             tunnel::relay(shard, wire, timer, early, upstream, received, self.timeouts.tunnel_idle).await;
         }
+        AfterRequest::Drop
     }
 
     async fn linger(&mut self) {
