@@ -49,3 +49,47 @@ impl<'c> Doors<'c> {
         *self.numbers.entry(door).or_insert(next)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test that panics has failed")]
+
+    use super::super::testing::{Request, block, gateway, rule, server, service};
+    use super::super::{ListenerId, RoutingTable, Selection};
+    use crate::config::model::{Config, HttpMatch};
+
+    /// A block holds at its gateways and ports; a rule of which no block does is no rule for everything.
+    #[test]
+    fn rules_by_door() {
+        let at = |port: Option<u16>, gateways: &[&str]| HttpMatch {
+            port,
+            gateways: gateways.iter().map(|name| (*name).into()).collect(),
+            ..block("^/a", "", &[])
+        };
+        let rules = vec![
+            rule("b", vec![at(None, &["b"])]),
+            rule("81", vec![at(Some(81), &[])]),
+            rule("a80", vec![at(Some(80), &["a"]), at(Some(79), &["a", "b"])]),
+        ];
+        let config = Config {
+            gateways: vec![
+                gateway("a", vec![server(80, &["a.test"]), server(81, &["*"])]),
+                gateway("b", vec![server(80, &["b.test"])]),
+                gateway("c", vec![server(80, &["c.test"])]),
+            ],
+            virtual_services: vec![service("all", &["*"], &[0, 1, 2], rules)],
+            ..Config::default()
+        };
+        let table = RoutingTable::build(&config, 1, 0);
+        let pick = |listener: u16, host: &str| {
+            let request = Request::get("/a").host(host);
+            match table.select(ListenerId(listener), &request.facts()) {
+                Selection::Route { route, .. } => route.name.as_deref().unwrap().to_owned(),
+                Selection::NoRoute { .. } => "-".to_owned(),
+                Selection::UnknownHost => "unknown".to_owned(),
+            }
+        };
+        assert_eq!([pick(0, "a.test"), pick(0, "b.test"), pick(0, "c.test")], ["a80", "b", "-"]);
+        assert_eq!(pick(1, "any.test"), "81");
+    }
+}
