@@ -11,7 +11,7 @@ use rustls::version::{TLS12, TLS13};
 
 use crate::pressure::{Baseline, Dump, full, rss_kib, two_shards};
 use crate::support::tls::TlsClient;
-use crate::support::{Backend, DEADLINE, Driver};
+use crate::support::{Backend, DEADLINE};
 use crate::tls::Site;
 
 /// How far the clients of a test go before they fall silent.
