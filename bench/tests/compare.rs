@@ -141,7 +141,7 @@ fn a_proxy_that_does_not_start_is_quoted() {
 fn the_command_line() {
     let output = compare(&["--list"]);
     assert!(output.status.success());
-    assert_eq!(output.stdout.split(|&byte| byte == b'\n').filter(|line| !line.is_empty()).count(), 9);
+    assert_eq!(output.stdout.split(|&byte| byte == b'\n').filter(|line| !line.is_empty()).count(), 18);
     let same = compare(&["--json", "/nonexistent/x", "--html", "/nonexistent/x"]);
     assert!(same.status.code() == Some(2) && text(&same).contains("the same file"), "{}", text(&same));
     for wrong in
