@@ -205,6 +205,7 @@ pub(crate) fn wanted<'a>(
         hosts,
         cores: &work.layout.proxy,
         connections: work.connections,
+        bulk: work.is_bulk(),
         reloads,
     }
 }

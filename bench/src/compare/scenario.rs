@@ -155,6 +155,11 @@ impl LoadWork {
         Self { edge, connections, answer_bytes: BULK, ..Self::small(options) }
     }
 
+    /// Whether answers are large.
+    pub(crate) const fn is_bulk(&self) -> bool {
+        self.answer_bytes >= BULK
+    }
+
     /// What the load's handshakes are like, where it makes any.
     pub(crate) fn tls(&self) -> Option<Handshakes> {
         let kind = if self.resume { Handshakes::Resumed } else { Handshakes::Full };

@@ -95,6 +95,8 @@ pub(crate) struct Setup<'a> {
     pub(crate) threads: usize,
     /// Client connections that will come.
     pub(crate) connections: usize,
+    /// They carry a lot.
+    pub(crate) bulk: bool,
     /// Cores to run on, as `0-3,6`.
     pub(crate) cores: String,
     /// Whether it will be told to reload.
@@ -261,6 +263,7 @@ mod tests {
             hosts,
             threads: 2,
             connections: 64,
+            bulk: false,
             cores: "0-1".into(),
             reloads,
         }

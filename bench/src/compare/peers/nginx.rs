@@ -17,9 +17,6 @@ use super::VERSION_TIMEOUT;
 const FILE: &str = "nginx.conf";
 const MAP: &str = "hosts.map";
 
-/// Buffer of each direction that is passed through.
-const STREAM_BUFFER: &str = "64k";
-
 pub(super) fn plan(setup: &Setup<'_>) -> Plan {
     let folder = setup.folder.display();
     let (module, block) = if setup.edge.is_http() {
@@ -27,7 +24,7 @@ pub(super) fn plan(setup: &Setup<'_>) -> Plan {
     } else {
         (stream_module(setup.program), stream(setup))
     };
-    let text = format!("{}{module}{block}", general(setup));
+    let text = format!("{module}{}{block}", general(setup));
     let mut files = vec![ConfigFile { name: FILE.into(), text }];
     if let Hosts::Named(names) = setup.hosts {
         let mut map = String::new();
@@ -92,7 +89,7 @@ fn stream(setup: &Setup<'_>) -> String {
     format!(
         r#"stream {{
     proxy_timeout 1h;
-    proxy_buffer_size {STREAM_BUFFER};
+    proxy_buffer_size {buffer};
     upstream backend {{ server {upstream}; }}
 {map}    server {{
         listen 127.0.0.1:{port} reuseport backlog=4096;
@@ -100,6 +97,8 @@ fn stream(setup: &Setup<'_>) -> String {
     }}
 }}
 "#,
+        // The default; for large answers what costs it least, half of that.
+        buffer = if setup.bulk { "256k" } else { "16k" },
         upstream = setup.upstream,
         port = setup.port,
     )

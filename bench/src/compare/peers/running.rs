@@ -52,6 +52,8 @@ pub(crate) struct Wanted<'a> {
     pub(crate) cores: &'a CoreSet,
     /// Client connections that will come.
     pub(crate) connections: usize,
+    /// They carry a lot.
+    pub(crate) bulk: bool,
     /// Whether it will be told to reload.
     pub(crate) reloads: bool,
 }
@@ -133,6 +135,7 @@ impl Wanted<'_> {
             hosts: self.hosts,
             threads: self.cores.count(),
             connections: self.connections,
+            bulk: self.bulk,
             cores: self.cores.to_string(),
             reloads: self.reloads,
         }
