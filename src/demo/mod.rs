@@ -131,7 +131,7 @@ impl Site {
             file("gateway.key", &self.pki.gateway.key),
             file("ca.pem", &self.pki.authority),
         ];
-        Setup { at, text: format!("{}{}", self.http_text(at), self.layer4_text(at)), files }
+        Setup { at, text: format!("{}{}{}", self.http_text(at), self.tls_text(at), self.tcp_text(at)), files }
     }
 
     fn http_text(&self, at: Entrances) -> String {
@@ -193,7 +193,34 @@ subsets = [{{ name = "a", labels = {{ name = "a" }} }}, {{ name = "b", labels = 
         )
     }
 
-    fn layer4_text(&self, at: Entrances) -> String {
+    fn tcp_text(&self, at: Entrances) -> String {
+        format!(
+            r#"
+[[gateway]]
+name = "tcp"
+[[gateway.server]]
+port = {tcp}
+bind = "127.0.0.1"
+protocol = "TCP"
+hosts = ["*"]
+
+[[virtual_service]]
+name = "echo"
+hosts = ["*"]
+gateways = ["tcp"]
+[[virtual_service.tcp]]
+route = [{{ destination = {{ host = "echo" }} }}]
+
+[[service]]
+name = "echo"
+endpoints = [{{ address = "{echo}" }}]
+"#,
+            tcp = at.tcp.port(),
+            echo = self.echo.address(),
+        )
+    }
+
+    fn tls_text(&self, at: Entrances) -> String {
         let [one, two] = PASSED;
         let pair = r#"server_certificate = "gateway.crt", private_key = "gateway.key""#;
         let head = format!(
@@ -226,29 +253,8 @@ hosts = ["{SECURE}", "{MUTUAL}"]
 gateways = ["tls"]
 [[virtual_service.http]]
 route = [{{ destination = {{ host = "site" }} }}]
-
-[[gateway]]
-name = "tcp"
-[[gateway.server]]
-port = {tcp}
-bind = "127.0.0.1"
-protocol = "TCP"
-hosts = ["*"]
-
-[[virtual_service]]
-name = "echo"
-hosts = ["*"]
-gateways = ["tcp"]
-[[virtual_service.tcp]]
-route = [{{ destination = {{ host = "echo" }} }}]
-
-[[service]]
-name = "echo"
-endpoints = [{{ address = "{echo}" }}]
 "#,
             tls = at.tls.port(),
-            tcp = at.tcp.port(),
-            echo = self.echo.address(),
         );
         let passed = PASSED.iter().zip(&self.passed).map(|(host, backend)| {
             format!(
