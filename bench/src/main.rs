@@ -13,6 +13,7 @@ mod micro;
 mod random;
 mod receipt;
 pub mod report;
+mod tls;
 mod units;
 mod wire;
 

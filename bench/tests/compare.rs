@@ -141,7 +141,7 @@ fn a_proxy_that_does_not_start_is_quoted() {
 fn the_command_line() {
     let output = compare(&["--list"]);
     assert!(output.status.success());
-    assert_eq!(output.stdout.split(|&byte| byte == b'\n').filter(|line| !line.is_empty()).count(), 9);
+    assert_eq!(output.stdout.split(|&byte| byte == b'\n').filter(|line| !line.is_empty()).count(), 18);
     let same = compare(&["--json", "/nonexistent/x", "--html", "/nonexistent/x"]);
     assert!(same.status.code() == Some(2) && text(&same).contains("the same file"), "{}", text(&same));
     for wrong in
@@ -153,6 +153,37 @@ fn the_command_line() {
 
 /// What one round of a second needs.
 const SHORT: [&str; 8] = ["--rounds", "1", "--seconds", "1", "--warmup", "0", "--connections", "4"];
+
+/// What ends TLS has the comparison's certificate, and what is measured over it is said. The stand-in finds the files
+/// where a proxy's configuration names them.
+#[test]
+fn a_short_round_over_tls() {
+    let folder = tempfile::tempdir().unwrap();
+    let pair = r#"--tls-certificate "$2/../../server.crt" --tls-key "$2/../../server.key""#;
+    let (stand_in, json) = (stand_in(folder.path(), pair), folder.path().join("report.json"));
+    let own = ["tls-resume", "sni-passthrough-bulk", "tls-idle", "--idle-connections", "20"];
+    let files = ["--ringgate", stand_in.to_str().unwrap(), "--json", json.to_str().unwrap()];
+    let output = compare(&[&own[..], &files, &NONE, &SHORT].concat());
+    let text = text(&output);
+    let report: Value = serde_json::from_slice(&fs::read(json).unwrap_or_else(|_| panic!("{text}"))).unwrap();
+    for (case, (name, primary)) in report["cases"].as_array().unwrap().iter().zip([
+        ("tls-resume", "cpu_per_request"),
+        ("sni-passthrough-bulk", "cpu_per_mib"),
+        ("tls-idle", "idle_bytes"),
+    ]) {
+        assert_eq!((&case["name"], &case["primary"]), (&name.into(), &primary.into()));
+        let own = &case["peers"][0];
+        // As above: a busy host may make runs invalid.
+        if let Some(reason) = own["failure"].as_str() {
+            assert!(reason.contains("INVALID twice"), "{text}");
+            continue;
+        }
+        let figures = own["figures"].as_array().unwrap();
+        assert!(figures.iter().any(|figure| figure["metric"] == primary), "{own}");
+        assert!(!own["notes"].to_string().contains("handshakes"), "{own}");
+    }
+    assert_eq!(report["cases"].as_array().unwrap().len(), 3, "{text}");
+}
 
 /// A peer that hangs when asked for its version is named, and one that was named by path makes the exit code 1 although
 /// the others are measured.

@@ -1,4 +1,5 @@
-//! A small HTTP/1.1 server that the demo's gateway routes to: a thread per connection, bounded in number.
+//! What the demo's gateway routes to: a small HTTP/1.1 server, one that ends TLS itself, and an echo. A thread per
+//! connection, bounded in number.
 //!
 //! | path | answer |
 //! | --- | --- |
@@ -13,19 +14,20 @@
 //! | `/fail/garbage` | bytes that are not HTTP |
 //! | anything else | the backend's name |
 
-use std::io::{self, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::io::{self, Read as _, Write};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::Duration;
 
+use rustls::{ServerConfig, ServerConnection, StreamOwned};
 use socket2::SockRef;
 use tungstenite::WebSocket;
 use tungstenite::handshake::derive_accept_key;
 use tungstenite::protocol::{Role, WebSocketConfig};
 
-use super::wire::{BODY_BYTES_MAX, Framing, HEADERS_MAX, Wire, field, framing};
+use super::wire::{BODY_BYTES_MAX, Framing, HEADERS_MAX, Wire, field, framing, set_options};
 
 /// Most connections served at a time; further ones are closed at once.
 const CONNECTIONS_MAX: usize = 256;
@@ -58,9 +60,32 @@ impl Backend {
     /// # Errors
     /// When no port or thread can be had.
     pub fn start(name: &'static str) -> io::Result<Self> {
+        Self::listen(name, move |stream| serve(stream, name))
+    }
+
+    /// Starts a backend that speaks TLS itself and answers every request with its name.
+    ///
+    /// # Errors
+    /// When no port or thread can be had.
+    pub fn start_secure(name: &'static str, config: Arc<ServerConfig>) -> io::Result<Self> {
+        Self::listen(name, move |stream| serve_secure(stream, name, &config))
+    }
+
+    /// Starts a backend that sends back what it receives.
+    ///
+    /// # Errors
+    /// When no port or thread can be had.
+    pub fn start_echo() -> io::Result<Self> {
+        Self::listen("echo", echo)
+    }
+
+    fn listen(
+        name: &'static str,
+        serve: impl Fn(TcpStream) -> io::Result<()> + Clone + Send + 'static,
+    ) -> io::Result<Self> {
         let listener = TcpListener::bind("127.0.0.1:0")?;
         let address = listener.local_addr()?;
-        thread::Builder::new().name(format!("demo-{name}")).spawn(move || accept(&listener, name))?;
+        thread::Builder::new().name(format!("demo-{name}")).spawn(move || accept(&listener, name, &serve))?;
         Ok(Self { address })
     }
 
@@ -80,7 +105,11 @@ impl Drop for Place {
     }
 }
 
-fn accept(listener: &TcpListener, name: &'static str) {
+fn accept(
+    listener: &TcpListener,
+    name: &'static str,
+    serve: &(impl Fn(TcpStream) -> io::Result<()> + Clone + Send + 'static),
+) {
     let open = Arc::new(AtomicUsize::new(0));
     loop {
         let Ok((stream, _)) = listener.accept() else {
@@ -92,11 +121,12 @@ fn accept(listener: &TcpListener, name: &'static str) {
         if open.fetch_add(1, Ordering::Relaxed) >= CONNECTIONS_MAX {
             continue;
         }
+        let serve = serve.clone();
         // Without a thread the connection is closed by dropping it.
         let _ = thread::Builder::new().name(format!("demo-{name}-conn")).spawn(move || {
             let _place = place;
             // A connection that fails only ends: the peer learns all there is to know.
-            let _ = serve(stream, name);
+            let _ = serve(stream);
         });
     }
 }
@@ -109,6 +139,32 @@ fn serve(stream: TcpStream, name: &str) -> io::Result<()> {
         }
     }
     Ok(())
+}
+
+fn serve_secure(stream: TcpStream, name: &str, config: &Arc<ServerConfig>) -> io::Result<()> {
+    set_options(&stream)?;
+    let connection = ServerConnection::new(Arc::clone(config)).map_err(io::Error::other)?;
+    let mut wire = Wire::over(StreamOwned::new(connection, stream));
+    while wire.head()?.is_some() {
+        let body = format!("TLS service {name}\n");
+        let head =
+            format!("HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: {}\r\n\r\n", body.len());
+        wire.stream.write_all(format!("{head}{body}").as_bytes())?;
+        wire.stream.flush()?;
+    }
+    wire.stream.conn.send_close_notify();
+    wire.stream.flush()
+}
+
+fn echo(mut stream: TcpStream) -> io::Result<()> {
+    set_options(&stream)?;
+    let mut bytes = [0; 4096];
+    loop {
+        match stream.read(&mut bytes)? {
+            0 => return stream.shutdown(Shutdown::Write),
+            count => stream.write_all(bytes.get(..count).unwrap_or_default())?,
+        }
+    }
 }
 
 fn answer(wire: &mut Wire, head: &[u8], name: &str) -> io::Result<After> {

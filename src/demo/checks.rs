@@ -3,8 +3,9 @@
 use std::fmt;
 use std::net::SocketAddr;
 
-use super::Failure;
 use super::client::{Answer, Client, web_socket};
+use super::pki::Trust;
+use super::{Entrances, Failure, secure_checks};
 
 /// The outcome of one check.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -51,7 +52,7 @@ impl fmt::Display for Report {
 }
 
 /// What a check finds: a short text and whether it is what must be.
-type Finding = Result<(String, bool), Failure>;
+pub(super) type Finding = Result<(String, bool), Failure>;
 
 /// One check: name, expectation, and how it is done.
 type Check = (&'static str, &'static str, fn(SocketAddr) -> Finding);
@@ -108,14 +109,17 @@ const CHECKS: &[Check] = &[
     }),
 ];
 
-/// Runs every check against a gateway at `address`.
+/// Runs every check against a gateway.
 #[must_use]
-pub fn run(address: SocketAddr) -> Report {
-    let outcome = |(name, expected, check): &Check| {
-        let (got, ok) = check(address).unwrap_or_else(|error| (format!("error: {error}"), false));
+pub fn run(at: Entrances, trust: &Trust) -> Report {
+    let outcome = |name, expected, finding: Finding| {
+        let (got, ok) = finding.unwrap_or_else(|error| (format!("error: {error}"), false));
         Outcome { name, expected, got, ok }
     };
-    Report(CHECKS.iter().map(outcome).collect())
+    let plain = CHECKS.iter().map(|(name, expected, check)| outcome(name, expected, check(at.http)));
+    let secure = secure_checks::CHECKS.iter();
+    let secure = secure.map(|(name, expected, check)| outcome(name, expected, check(at, trust)));
+    Report(plain.chain(secure).collect())
 }
 
 fn get(to: SocketAddr, host: &str, path: &str, headers: &str) -> Result<Answer, Failure> {
@@ -130,12 +134,12 @@ fn summary(answer: &Answer) -> String {
     format!("{} {short}", answer.status).trim_end().to_owned()
 }
 
-fn judge(answer: &Answer, status: u16, body: impl FnOnce(&str) -> bool) -> Finding {
+pub(super) fn judge(answer: &Answer, status: u16, body: impl FnOnce(&str) -> bool) -> Finding {
     Ok((summary(answer), answer.complete && answer.status == status && body(&answer.body)))
 }
 
 /// Whether the answer is the gateway's own, with this reason code.
-fn local(answer: &Answer, status: u16, reason: &str) -> Finding {
+pub(super) fn local(answer: &Answer, status: u16, reason: &str) -> Finding {
     judge(answer, status, |body| body.trim_end().ends_with(&format!(": {reason}")))
 }
 
@@ -184,12 +188,17 @@ mod tests {
     #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
     use super::*;
+    use crate::demo::Site;
     use crate::demo::backend::Backend;
 
     /// The checks that do not depend on a gateway's doing hold against a backend alone, and only those.
     #[test]
     fn a_bare_backend_passes_what_needs_no_gateway() {
-        let report = run(Backend::start("b").unwrap().address());
+        let bare = Backend::start("b").unwrap().address();
+        let trust = Site::start().unwrap().trust().unwrap();
+        // Nobody listens there.
+        let nobody = Entrances::find(0).unwrap();
+        let report = run(Entrances { http: bare, ..nobody }, &trust);
         let failed: Vec<_> =
             report.0.iter().filter(|outcome| !outcome.ok).map(|outcome| outcome.name).collect();
         assert_eq!(
@@ -203,6 +212,15 @@ mod tests {
                 "backend talks nonsense",
                 "no route",
                 "two framings at once",
+                "HTTPS",
+                "HTTPS, the session resumed",
+                "MUTUAL, with a certificate",
+                "MUTUAL, without one",
+                "MUTUAL, by way of another host",
+                "PASSTHROUGH by SNI",
+                "PASSTHROUGH, another name",
+                "a name that is not served",
+                "TCP",
             ],
             "{report}"
         );

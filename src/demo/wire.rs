@@ -29,8 +29,8 @@ pub(super) enum Framing {
 
 /// A connection with the bytes that were read ahead.
 #[derive(Debug)]
-pub(super) struct Wire {
-    pub(super) stream: TcpStream,
+pub(super) struct Wire<S = TcpStream> {
+    pub(super) stream: S,
     pub(super) buffer: Vec<u8>,
 }
 
@@ -40,10 +40,22 @@ impl Wire {
     /// # Errors
     /// When its options cannot be set.
     pub(super) fn new(stream: TcpStream) -> io::Result<Self> {
-        stream.set_nodelay(true)?;
-        stream.set_read_timeout(Some(READ_TIMEOUT))?;
-        stream.set_write_timeout(Some(READ_TIMEOUT))?;
-        Ok(Self { stream, buffer: Vec::new() })
+        set_options(&stream)?;
+        Ok(Self::over(stream))
+    }
+}
+
+/// Low latency, and a limit to every wait.
+pub(super) fn set_options(stream: &TcpStream) -> io::Result<()> {
+    stream.set_nodelay(true)?;
+    stream.set_read_timeout(Some(READ_TIMEOUT))?;
+    stream.set_write_timeout(Some(READ_TIMEOUT))
+}
+
+impl<S: Read> Wire<S> {
+    /// Takes over a stream whose options are set.
+    pub(super) const fn over(stream: S) -> Self {
+        Self { stream, buffer: Vec::new() }
     }
 
     /// Reads more; `Ok(false)` at the end of the stream.

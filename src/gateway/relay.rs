@@ -23,6 +23,9 @@ use crate::sys::splice::{Splice, Step};
 /// How long a direction keeps its buffer for the next bytes. A sweep of the deadline list rounds it up.
 const HOT: Duration = Duration::from_millis(5);
 
+/// After a wait that was no longer than this, two sweeps, the next is worth a buffer.
+const SOON_MS: u64 = 40;
+
 /// How long a spliced direction keeps its pipe for the next bytes.
 const PIPE_REST: Duration = Duration::from_millis(500);
 
@@ -182,6 +185,14 @@ struct Direction<'d, F, T> {
     end: End,
 }
 
+/// How a direction waits for bytes.
+struct Wait {
+    /// They are expected soon enough to wait with a buffer.
+    soon: bool,
+    /// Ends such a wait.
+    timer: Option<Timer>,
+}
+
 /// What a spliced direction came to.
 enum Spliced {
     Ended,
@@ -202,7 +213,7 @@ impl<'d, F: ByteStream, T: ByteStream> Direction<'d, F, T> {
         let shard = self.watch.shard;
         let mut plain = self.from.plain().zip(self.to.plain());
         let mut bulk_bytes = 0;
-        let mut hot = None;
+        let mut wait = Wait { soon: true, timer: None };
         loop {
             if !buffer.is_empty() {
                 let (filled, count) = (buffer.spare() == 0, buffer.len());
@@ -228,7 +239,7 @@ impl<'d, F: ByteStream, T: ByteStream> Direction<'d, F, T> {
                     buffer = Buffer::new(Class::Large);
                 }
             }
-            let (result, returned) = self.read(buffer, &mut hot).await;
+            let (result, returned) = self.read(buffer, &mut wait).await;
             buffer = returned;
             match result {
                 Ok(0) => break,
@@ -244,11 +255,13 @@ impl<'d, F: ByteStream, T: ByteStream> Direction<'d, F, T> {
         Ok(())
     }
 
-    /// Reads what comes next; the wait for it is soon one without a buffer. `hot` is the timer of the wait with one.
-    async fn read(&self, buffer: Buffer, hot: &mut Option<Timer>) -> (std::io::Result<usize>, Buffer) {
-        if buffer.spare() > 0 {
-            let timer = || self.watch.shard.deadlines.timer(self.from.socket().fd());
-            let timer = hot.get_or_insert_with(timer);
+    /// Reads what comes next; the wait for it is soon one without a buffer, and so are the following ones while bytes come
+    /// slowly: to cancel a read costs more than the wait for a socket that is readable.
+    async fn read(&self, buffer: Buffer, wait: &mut Wait) -> (std::io::Result<usize>, Buffer) {
+        let deadlines = &self.watch.shard.deadlines;
+        let since_ms = deadlines.now_ms();
+        if buffer.spare() > 0 && wait.soon {
+            let timer = wait.timer.get_or_insert_with(|| deadlines.timer(self.from.socket().fd()));
             timer.arm(HOT, OnDue::CancelRead);
             let (result, returned) = self.from.read_cancelable(buffer, timer.cancel_handle()).await;
             timer.disarm();
@@ -256,11 +269,14 @@ impl<'d, F: ByteStream, T: ByteStream> Direction<'d, F, T> {
                 Err(error) if error.raw_os_error() == Some(libc::ECANCELED) => {}
                 result => return (result, returned),
             }
+        } else {
+            drop(buffer);
         }
-        *hot = None;
+        wait.timer = None;
         if let Err(error) = self.from.readable().await {
             return (Err(error), Buffer::default());
         }
+        wait.soon = deadlines.now_ms() - since_ms <= SOON_MS;
         self.from.read(Buffer::new(Class::Small)).await
     }
 

@@ -18,8 +18,15 @@ use crate::table::{ListenerKey, RoutingTable, ServerName, listener_keys};
 pub enum Source {
     /// A file, or a directory of `*.toml` files.
     Path(PathBuf),
-    /// Text under a name; a reload reads the same again.
-    Text(PathBuf, Arc<str>),
+    /// Text under a name, with the files that it may name; a reload reads the same again.
+    Text {
+        /// Name.
+        name: PathBuf,
+        /// TOML.
+        text: Arc<str>,
+        /// Certificates, keys.
+        files: Arc<[(PathBuf, Vec<u8>)]>,
+    },
 }
 
 impl Source {
@@ -28,7 +35,9 @@ impl Source {
     pub fn read(&self) -> config::Loaded {
         match self {
             Self::Path(path) => config::load(path),
-            Self::Text(name, text) => config::load_text(&[(name.clone(), text.to_string())]),
+            Self::Text { name, text, files } => {
+                config::load_text_with(&[(name.clone(), text.to_string())], files)
+            }
         }
     }
 }

@@ -1,10 +1,11 @@
 //! `ringgate-bench backend`: an HTTP/1.1 origin that is fast, or as slow and unreliable as asked.
 //!
 //! One thread per core with a reuseport listener each; `serve` answers a connection's requests, `request` finds
-//! them in its bytes, `answer` renders what they get.
+//! them in its bytes, `answer` renders what they get, `peer` moves the bytes, over TLS where a certificate was given.
 
 use std::io;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -28,6 +29,7 @@ use crate::units;
 
 mod answer;
 mod behaviour;
+mod peer;
 mod request;
 mod serve;
 
@@ -52,10 +54,11 @@ Examples:
   ringgate-bench backend --listen 127.0.0.1:9000 --cores 1
   ringgate-bench backend --latency 5ms --failure-rate 0.01 --failure reset
   ringgate-bench backend --stall-after 2s --stall 1s
+  ringgate-bench backend --tls-certificate server.pem --tls-key server.key
 
 Exit codes:
   0  ended by a signal
-  1  the address, a core or a ring could not be had
+  1  the address, a core, a ring or the certificate could not be had
   2  the command line is wrong";
 
 /// What an answer that fails looks like.
@@ -98,6 +101,12 @@ pub(crate) struct BackendArgs {
     /// Cores to pin the threads to, in turn: `1` or `0-3,6`
     #[arg(long, value_name = "LIST", value_parser = CoreList::parse)]
     pub(crate) cores: Option<CoreList>,
+    /// Speak TLS with this certificate and its chain, PEM
+    #[arg(long, value_name = "FILE", requires = "tls_key")]
+    pub(crate) tls_certificate: Option<PathBuf>,
+    /// Key of that certificate, PEM
+    #[arg(long, value_name = "FILE", requires = "tls_certificate")]
+    pub(crate) tls_key: Option<PathBuf>,
 }
 
 /// Runs the command until a signal ends it.
@@ -119,13 +128,17 @@ fn start(args: &BackendArgs) -> Result<Signals, String> {
     let signals = Signals::new([SIGINT, SIGTERM]).map_err(|error| format!("no signal handlers: {error}"))?;
     let (address, sockets) = bind_soon(args.listen, args.threads)
         .map_err(|error| format!("can not listen on {}: {error}", args.listen))?;
+    let tls = match (&args.tls_certificate, &args.tls_key) {
+        (Some(certificate), Some(key)) => Some(peer::server_config(certificate, key)?),
+        _ => None,
+    };
     let behaviour = Arc::new(Behaviour::new(args));
     let (ready, started) = mpsc::channel();
     for (index, socket) in sockets.into_iter().enumerate() {
-        let (behaviour, ready, cores) = (Arc::clone(&behaviour), ready.clone(), args.cores.clone());
-        let body_bytes = args.body_bytes;
+        let (ready, cores) = (ready.clone(), args.cores.clone());
+        let server = serve::Server::new(Arc::clone(&behaviour), args.body_bytes, index as u64, tls.clone());
         let body = move || {
-            if let Err(error) = serve_thread(index, socket, cores.as_ref(), &behaviour, body_bytes, &ready) {
+            if let Err(error) = serve_thread(index, socket, cores.as_ref(), server, &ready) {
                 let _ = ready.send(Err(error));
             }
         };
@@ -181,8 +194,7 @@ fn serve_thread(
     index: usize,
     socket: socket2::Socket,
     cores: Option<&CoreList>,
-    behaviour: &Arc<Behaviour>,
-    body_bytes: u64,
+    server: serve::Server,
     ready: &Sender<Result<Rung, String>>,
 ) -> Result<(), String> {
     cores::pin(cores, index)?;
@@ -194,7 +206,7 @@ fn serve_thread(
             .set_nonblocking(rung == Rung::Epoll)
             .and_then(|()| TcpListener::from_std(socket.into()))
             .map_err(|error| format!("the listener: {error}"))?;
-        let server = Rc::new(serve::Server::new(Arc::clone(behaviour), body_bytes, index as u64));
+        let server = Rc::new(server);
         // Nobody waits for the word any more when another thread has failed: the process ends.
         let _ = ready.send(Ok(rung));
         loop {

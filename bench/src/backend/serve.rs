@@ -1,18 +1,17 @@
 //! One connection of the backend.
 
 use std::cell::Cell;
-use std::future::poll_fn;
 use std::io;
-use std::pin::pin;
 use std::sync::Arc;
-use std::task::Poll;
 
 use ringgate::sys::buffer::{Buffer, Class};
 use ringgate::sys::socket::Socket;
+use rustls::ServerConfig;
 
 use super::Failure;
 use super::answer::{Answer, Kind, Renderer};
 use super::behaviour::Behaviour;
+use super::peer::Peer;
 use super::request::{Requests, Step};
 use crate::random::Random;
 
@@ -22,6 +21,7 @@ pub(super) struct Server {
     behaviour: Arc<Behaviour>,
     renderer: Renderer,
     random: Cell<Random>,
+    tls: Option<Arc<ServerConfig>>,
 }
 
 /// What becomes of the connection.
@@ -32,33 +32,24 @@ enum After {
 }
 
 impl Server {
-    pub(super) fn new(behaviour: Arc<Behaviour>, body_bytes: u64, seed: u64) -> Self {
-        Self { behaviour, renderer: Renderer::new(body_bytes), random: Cell::new(Random::new(seed)) }
+    pub(super) fn new(
+        behaviour: Arc<Behaviour>,
+        body_bytes: u64,
+        seed: u64,
+        tls: Option<Arc<ServerConfig>>,
+    ) -> Self {
+        Self { behaviour, renderer: Renderer::new(body_bytes), random: Cell::new(Random::new(seed)), tls }
     }
 
     /// Answers requests until the connection ends.
     pub(super) async fn serve(&self, socket: &Socket) {
+        let Ok(mut peer) = Peer::new(socket, self.tls.as_ref()) else { return };
         let (mut input, mut output) = (Buffer::new(Class::Small), Buffer::new(Class::Small));
         let mut requests = Requests::default();
-        loop {
-            let received = if output.is_empty() {
-                let (received, buffer) = socket.read(input).await;
-                input = buffer;
-                received
-            } else {
-                let (received, inward, outward) = write_and_read(socket, output, input).await;
-                (input, output) = (inward, outward);
-                received
-            };
-            if !matches!(received, Ok(1..)) {
-                return;
-            }
-            match self.answer_all(socket, &mut requests, &mut input, &mut output).await {
+        while peer.exchange(&mut output, &mut input).await {
+            match self.answer_all(&mut peer, &mut requests, &mut input, &mut output).await {
                 Ok(After::Continue) => {}
-                Ok(After::Close) => {
-                    let _ = socket.write_all(output, || ()).await;
-                    return;
-                }
+                Ok(After::Close) => return peer.finish(&mut output).await,
                 Err(_) => return,
             }
             // An upload arrives in larger pieces than heads do.
@@ -74,7 +65,7 @@ impl Server {
     /// Answers all complete requests. What fits is left in `output`, to be sent together with the next receive.
     async fn answer_all(
         &self,
-        socket: &Socket,
+        peer: &mut Peer<'_>,
         requests: &mut Requests,
         input: &mut Buffer,
         output: &mut Buffer,
@@ -94,23 +85,23 @@ impl Server {
             };
             if let Some(wait) = self.behaviour.wait() {
                 // What is answered already must not wait with it.
-                flush(socket, output).await?;
+                peer.flush(output).await?;
                 monoio::time::sleep(wait).await;
             }
             let Some(answer) = answer else {
-                socket.reset_on_close();
+                peer.reset_on_close();
                 return Err(io::ErrorKind::ConnectionReset.into());
             };
             let mut left = self.renderer.begin(&answer, output);
             while left > 0 {
-                flush(socket, output).await?;
+                peer.flush(output).await?;
                 left = self.renderer.append(left, output);
             }
             if !answer.keeps_alive {
                 return Ok(After::Close);
             }
             if output.len() > Class::Medium.bytes() {
-                flush(socket, output).await?;
+                peer.flush(output).await?;
             }
         }
     }
@@ -129,45 +120,4 @@ impl Server {
             Some(Failure::Reset) => None,
         }
     }
-}
-
-async fn flush(socket: &Socket, output: &mut Buffer) -> io::Result<()> {
-    let (sent, buffer) = socket.write_all(std::mem::take(output), || ()).await;
-    *output = buffer;
-    output.clear();
-    sent
-}
-
-/// Sends and receives at once: both are submitted with one call to the kernel.
-async fn write_and_read(
-    socket: &Socket,
-    output: Buffer,
-    input: Buffer,
-) -> (io::Result<usize>, Buffer, Buffer) {
-    let (mut write, mut read) = (pin!(socket.write_all(output, || ())), pin!(socket.read(input)));
-    let (mut written, mut received) = (None, None);
-    poll_fn(|context| {
-        if written.is_none()
-            && let Poll::Ready(result) = write.as_mut().poll(context)
-        {
-            written = Some(result);
-        }
-        if received.is_none()
-            && let Poll::Ready(result) = read.as_mut().poll(context)
-        {
-            received = Some(result);
-        }
-        match (written.take(), received.take()) {
-            (Some((sent, mut outward)), Some((got, inward))) => {
-                outward.clear();
-                Poll::Ready((sent.and(got), inward, outward))
-            }
-            (Some((Err(error), outward)), None) => Poll::Ready((Err(error), Buffer::default(), outward)),
-            pending => {
-                (written, received) = pending;
-                Poll::Pending
-            }
-        }
-    })
-    .await
 }

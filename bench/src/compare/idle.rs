@@ -1,15 +1,18 @@
-//! One round of `idle-connections`: what connections that do nothing add to a proxy's resident memory.
+//! One round of `idle-connections` or `tls-idle`: what connections that do nothing add to a proxy's resident memory.
 
 use std::io;
-use std::net::{SocketAddr, TcpStream};
+use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
+
+use rustls::ClientConfig;
 
 use super::measure::{ANY_HOST, Bench, remember, verify, wanted};
 use super::peers::{Hosts, Installed, Running};
 use super::process::{check_interrupted, descriptors_max, pause};
 use super::result::{Metric, Samples};
 use super::scenario::LoadWork;
-use super::verify::{Question, ask_kept};
+use super::verify::{Question, Stream, ask_kept};
 
 /// Time between two looks at memory, and looks without a change that make it settled.
 const LOOK: Duration = Duration::from_millis(200);
@@ -24,7 +27,7 @@ const SETTLE_TIMEOUT: Duration = Duration::from_secs(15);
 /// Descriptors of this process beside the connections.
 const OTHER_DESCRIPTORS: u64 = 64;
 
-/// A proxy for connections that never speak, and another for those that are idle after a request.
+/// A proxy for connections that never ask, and another for those that are idle after a request.
 pub(crate) fn round(
     bench: &Bench,
     installed: &Installed,
@@ -42,14 +45,15 @@ pub(crate) fn round(
     }
     for (metric, speaks) in [(Metric::SilentBytes, false), (Metric::IdleBytes, true)] {
         let folder = bench.folder(installed.peer)?;
-        let mut proxy = Running::start(installed, &wanted(&folder, bench.backend, &Hosts::Any, work, false))?;
+        let mut proxy = Running::start(installed, &wanted(bench, &folder, &Hosts::Any, work, false))?;
         // It also fills what is allocated once, with the first request.
         verify(bench, installed.peer, proxy.address, work, &Hosts::Any)?;
         let before = settled(&proxy)?;
-        let open = connect(proxy.address, work, speaks)?;
+        let trust = work.edge.is_secure().then_some(&bench.pki.trust);
+        let open = connect(proxy.address, work, trust, speaks)?;
         let after = settled(&proxy)?;
         proxy.check_alive()?;
-        let closed = open.iter().filter(|stream| is_closed(stream)).count();
+        let closed = open.iter().filter(|stream| stream.is_closed()).count();
         if closed > 0 {
             return Err(format!("it closed {closed} of {} idle connections", open.len()));
         }
@@ -59,7 +63,12 @@ pub(crate) fn round(
     Ok(())
 }
 
-fn connect(address: SocketAddr, work: &LoadWork, speaks: bool) -> Result<Vec<TcpStream>, String> {
+fn connect(
+    address: SocketAddr,
+    work: &LoadWork,
+    trust: Option<&Arc<ClientConfig>>,
+    speaks: bool,
+) -> Result<Vec<Stream>, String> {
     let path = work.path();
     let question = Question { path: &path, host: ANY_HOST, post_bytes: None };
     let mut open = Vec::with_capacity(work.connections);
@@ -67,7 +76,7 @@ fn connect(address: SocketAddr, work: &LoadWork, speaks: bool) -> Result<Vec<Tcp
         check_interrupted()?;
         let count = open.len();
         let failed = |error: io::Error| format!("connection {count} to {address}: {error}");
-        let mut stream = TcpStream::connect(address).map_err(failed)?;
+        let mut stream = Stream::open(address, ANY_HOST, trust).map_err(failed)?;
         if speaks {
             let status =
                 ask_kept(&mut stream, question).map_err(|error| format!("connection {count}: {error}"))?;
@@ -92,10 +101,4 @@ fn settled(proxy: &Running) -> Result<u64, String> {
         last = now;
     }
     Ok(last)
-}
-
-/// Nothing is to be read from an idle connection, so that readable means closed.
-fn is_closed(stream: &TcpStream) -> bool {
-    let peeked = stream.set_nonblocking(true).and_then(|()| stream.peek(&mut [0]));
-    !matches!(peeked, Err(error) if error.kind() == io::ErrorKind::WouldBlock)
 }

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use super::cores::CoreSet;
 use super::generator::{AskedHosts, Generator, Load, Run, host_name};
 use super::peers::{Hosts, Installed, PeerKind, Running, Wanted};
+use super::pki::Pki;
 use super::result::{Metric, Samples};
 use super::scenario::LoadWork;
 use super::usage::Times;
@@ -22,6 +23,9 @@ const WAITED_MAX: f64 = 10.0;
 /// Share of requests above which a round is invalid.
 const ERRORS_MAX: f64 = 0.001;
 
+/// Share of handshakes of another kind than wanted that is not worth a word.
+const HANDSHAKES_OTHER_MAX: f64 = 0.01;
+
 /// What is asked for where a proxy takes any host.
 pub(crate) const ANY_HOST: &str = "bench.example.test";
 
@@ -30,6 +34,8 @@ pub(crate) const ANY_HOST: &str = "bench.example.test";
 pub(crate) struct Bench {
     /// Scratch folder, empty at first.
     pub(crate) work: PathBuf,
+    /// Certificates.
+    pub(crate) pki: Pki,
     /// What makes the load.
     pub(crate) generator: Generator,
     /// Where the backend listens.
@@ -60,6 +66,7 @@ impl Bench {
             seconds: self.seconds,
             rate: work.rate,
             close: work.close,
+            tls: work.tls(),
             post_bytes: work.post_bytes,
             hosts,
             expect_bytes: work.answer_bytes,
@@ -107,6 +114,8 @@ pub(crate) fn verify(
     hosts: &Hosts,
 ) -> Result<(), String> {
     let path = work.path();
+    let trust = |secure: bool| secure.then_some(&bench.pki.trust);
+    let (front, backend) = (trust(work.edge.is_secure()), trust(work.edge.is_backend_secure()));
     let names = hosts.names();
     let some = [0, names.len() / 2, names.len().saturating_sub(1)];
     let asked: Vec<&str> = match hosts {
@@ -115,18 +124,18 @@ pub(crate) fn verify(
     };
     for host in asked {
         let question = Question { path: &path, host, post_bytes: work.post_bytes };
-        let expected = ask(bench.backend, question)?;
+        let expected = ask(bench.backend, question, backend)?;
         if expected.status() != 200 {
             return Err(format!("the backend answers {} to {path}", expected.status()));
         }
-        let got = ask(proxy, question).map_err(|error| format!("{peer} differs: {error}"))?;
+        let got = ask(proxy, question, front).map_err(|error| format!("{peer} differs: {error}"))?;
         if let Some(difference) = got.difference(&expected) {
             return Err(format!("{peer} differs from the backend, {path} for {host}: {difference}"));
         }
     }
     if matches!(hosts, Hosts::Named(_)) {
         let unknown = Question { path: &path, host: "unknown.example.test", post_bytes: None };
-        let status = ask(proxy, unknown)?.status();
+        let status = ask(proxy, unknown, front)?.status();
         if status != 404 {
             return Err(format!(
                 "{peer} differs: status {status} instead of 404 for a host that it does not know"
@@ -145,7 +154,7 @@ pub(crate) fn round(
 ) -> Result<(), String> {
     let (hosts, asked) = hosts(work);
     let folder = bench.folder(installed.peer)?;
-    let wanted = wanted(&folder, bench.backend, &hosts, work, false);
+    let wanted = wanted(bench, &folder, &hosts, work, false);
     let mut proxy = Running::start(installed, &wanted)?;
     verify(bench, installed.peer, proxy.address, work, &hosts)?;
     let load = bench.load(work, proxy.address, asked);
@@ -182,18 +191,21 @@ fn too_many_errors(report: &LoadReport) -> Option<String> {
 
 /// What a proxy is started with for `work`.
 pub(crate) fn wanted<'a>(
+    bench: &'a Bench,
     folder: &'a Path,
-    backend: SocketAddr,
     hosts: &'a Hosts,
     work: &'a LoadWork,
     reloads: bool,
 ) -> Wanted<'a> {
     Wanted {
         folder,
-        upstream: backend,
+        upstream: bench.backend,
+        edge: work.edge,
+        identity: &bench.pki.identity,
         hosts,
         cores: &work.layout.proxy,
         connections: work.connections,
+        bulk: work.is_bulk(),
         reloads,
     }
 }
@@ -213,6 +225,10 @@ fn record(samples: &mut Samples, run: &Run, work: &LoadWork, times: Times) {
     samples.add(Metric::CpuPerRequest, cpu_ns / 1e3 / report.requests.max(1) as f64);
     if work.answer_bytes >= 64 << 10 && mib_of_content > 0.0 {
         samples.add(Metric::CpuPerMib, cpu_ns / 1e3 / mib_of_content);
+        samples.add(Metric::MibPerSecond, mib_of_content / report.seconds);
+    }
+    if work.edge.is_secure() && work.close {
+        check_handshakes(samples, report, work.resume);
     }
     samples.add(Metric::RequestsPerSecond, report.requests_per_second);
     record_latency(samples, run);
@@ -228,6 +244,18 @@ fn record(samples: &mut Samples, run: &Run, work: &LoadWork, times: Times) {
     let errors: Vec<_> = report.errors.iter().map(|(kind, count)| format!("{count} {kind}")).collect();
     if !errors.is_empty() {
         samples.note(format!("errors in a round: {}", errors.join(", ")));
+    }
+}
+
+/// What cost little because it was something else is said.
+fn check_handshakes(samples: &mut Samples, report: &LoadReport, resume: bool) {
+    let measured = report.tls.as_ref().map(|tls| tls.measured).unwrap_or_default();
+    let (wanted, other) =
+        if resume { (measured.resumed, measured.full) } else { (measured.full, measured.resumed) };
+    let share = other as f64 / (wanted + other).max(1) as f64;
+    if share > HANDSHAKES_OTHER_MAX {
+        let kind = if resume { "resumed" } else { "full" };
+        samples.note(format!("{:.0} % of the handshakes of a round were not {kind}", share * 100.0));
     }
 }
 

@@ -4,11 +4,13 @@
 //! rounds side by side, `table` and `html` print them.
 
 mod cores;
+mod edge;
 mod generator;
 mod html;
 mod idle;
 mod measure;
 mod peers;
+mod pki;
 mod process;
 mod progress;
 mod receipt;
@@ -30,9 +32,11 @@ use clap::{Args, ValueEnum as _};
 use ringgate::{errln, out, outln};
 
 use cores::{CoreSet, Layout};
+use edge::Edge;
 use generator::{Generator, GeneratorKind, Load};
 use measure::Bench;
 use peers::{Installed, Missing, PeerKind};
+use pki::Pki;
 use process::Process;
 use progress::Progress;
 use result::{CaseResult, Comparison, Samples, conclude};
@@ -112,7 +116,7 @@ pub(crate) struct CompareArgs {
     /// Requests per second of latency-at-rate
     #[arg(long, value_name = "N", default_value_t = 7_500, value_parser = clap::value_parser!(u32).range(1..))]
     rate: u32,
-    /// Connections of idle-connections
+    /// Connections of idle-connections and tls-idle
     #[arg(long, value_name = "N", default_value_t = 5_000, value_parser = clap::value_parser!(u32).range(1..=25_000))]
     idle_connections: u32,
     /// Cores of the proxy, a thread for each; the first that may be used unless told
@@ -174,7 +178,7 @@ impl CompareArgs {
 pub(crate) fn run(args: &CompareArgs) -> ExitCode {
     if args.list {
         for scenario in Scenario::value_variants() {
-            outln!("{:<18} {}", scenario.name(), scenario.about());
+            outln!("{:<24} {}", scenario.name(), scenario.about());
         }
         return ExitCode::SUCCESS;
     }
@@ -208,7 +212,8 @@ fn compare(args: &CompareArgs) -> Result<bool, String> {
     let options = args.options()?;
     let folder = tempfile::Builder::new().prefix("ringgate-bench-").tempdir();
     let folder = folder.map_err(|error| format!("no scratch folder: {error}"))?;
-    let backends = Backends { folder: folder.path().to_owned() };
+    let pki = Pki::make(folder.path(), measure::ANY_HOST)?;
+    let backends = Backends { folder: folder.path().to_owned(), pki };
     let receipt = receipt(args, &options, &installed)?;
     let scenarios: &[Scenario] =
         if args.scenarios.is_empty() { Scenario::value_variants() } else { &args.scenarios };
@@ -302,9 +307,10 @@ impl Runner<'_> {
         if case.scenario == Scenario::Scale {
             result.cores = Some(work.layout.clone());
         }
-        let (_backend, address) = self.backends.start(&work.layout)?;
+        let (_backend, address) = self.backends.start(&work.layout, work.edge)?;
         let bench = Bench {
             work: self.backends.folder.clone(),
+            pki: self.backends.pki.clone(),
             generator: generator.clone(),
             backend: address,
             seconds: self.args.seconds,
@@ -354,6 +360,7 @@ fn refusal(generator: &Generator, work: &LoadWork) -> Option<String> {
         seconds: 1,
         rate: work.rate,
         close: work.close,
+        tls: work.tls(),
         post_bytes: work.post_bytes,
         hosts: measure::hosts(work).1,
         expect_bytes: work.answer_bytes,
@@ -364,15 +371,21 @@ fn refusal(generator: &Generator, work: &LoadWork) -> Option<String> {
 /// Starts backends: `ringgate-bench backend`, a thread for each of its cores.
 struct Backends {
     folder: PathBuf,
+    pki: Pki,
 }
 
 impl Backends {
-    fn start(&self, layout: &Layout) -> Result<(Process, std::net::SocketAddr), String> {
+    fn start(&self, layout: &Layout, edge: Edge) -> Result<(Process, std::net::SocketAddr), String> {
         let own = env::current_exe().map_err(|error| format!("this program's path: {error}"))?;
         let cores = &layout.backend;
         let mut command = Command::new(own);
         command.args(["backend", "--listen", "127.0.0.1:0"]);
         command.args(["--threads", &cores.count().to_string(), "--cores", &cores.to_string()]);
+        if edge.is_backend_secure() {
+            let identity = &self.pki.identity;
+            command.arg("--tls-certificate").arg(&identity.certificate);
+            command.arg("--tls-key").arg(&identity.key);
+        }
         let mut process = Process::start("backend", &mut command, cores, &self.folder)?;
         let address = process.wait_for("ready", BACKEND_TIMEOUT, |process| {
             let text = process.stdout();

@@ -22,7 +22,7 @@ pub(crate) fn round(
 ) -> Result<(), String> {
     let folder = bench.folder(installed.peer)?;
     let first = hosts(0);
-    let mut proxy = Running::start(installed, &wanted(&folder, bench.backend, &first, work, true))?;
+    let mut proxy = Running::start(installed, &wanted(bench, &folder, &first, work, true))?;
     if let Reload::Unsupported(reason) = proxy.plan.reload {
         samples.left_out = Some(reason.into());
         return Ok(());
@@ -36,7 +36,7 @@ pub(crate) fn round(
     let (mut generation, mut reloads, mut next) = (0, 0, Instant::now());
     let reload = |proxy: &Running, generation: u32| {
         let hosts = hosts(generation);
-        proxy.reload(installed, &wanted(&folder, bench.backend, &hosts, work, true))
+        proxy.reload(installed, &wanted(bench, &folder, &hosts, work, true))
     };
     let start = std::cell::Cell::new(false);
     let run = bench.run(
@@ -86,7 +86,7 @@ fn await_generation(proxy: &Running, installed: &Installed, generation: u32) -> 
     let end = Instant::now() + EFFECTIVE_TIMEOUT;
     let host = mark(generation);
     let question = Question { path: "/bytes/1", host: &host, post_bytes: None };
-    while !ask(proxy.address, question).is_ok_and(|answer| answer.status() == 200) {
+    while !ask(proxy.address, question, None).is_ok_and(|answer| answer.status() == 200) {
         if Instant::now() > end {
             return Err(format!(
                 "{}: reload {generation} was not effective {} s after the run",

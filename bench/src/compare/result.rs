@@ -18,6 +18,8 @@ pub(crate) enum Metric {
     CpuPerMib,
     /// Answered requests per second.
     RequestsPerSecond,
+    /// Content per second.
+    MibPerSecond,
     /// Latency.
     P50,
     /// Latency.
@@ -30,7 +32,7 @@ pub(crate) enum Metric {
     Lost,
     /// Reloads during the run.
     Reloads,
-    /// Memory per connection that never said anything.
+    /// Memory per connection that never asked for anything; with TLS, its handshake was made.
     SilentBytes,
     /// Memory per connection after a request.
     IdleBytes,
@@ -51,6 +53,7 @@ impl Metric {
             Self::CpuPerRequest => "CPU us/request",
             Self::CpuPerMib => "CPU us/MiB",
             Self::RequestsPerSecond => "requests/s",
+            Self::MibPerSecond => "MiB/s",
             Self::P50 => "p50 us",
             Self::P99 => "p99 us",
             Self::P999 => "p99.9 us",
@@ -69,7 +72,7 @@ impl Metric {
     /// Which figures are good ones; `None` where neither is.
     pub(crate) const fn better(self) -> Option<Better> {
         match self {
-            Self::RequestsPerSecond => Some(Better::Higher),
+            Self::RequestsPerSecond | Self::MibPerSecond => Some(Better::Higher),
             Self::Busy | Self::Waited | Self::Reloads => None,
             _ => Some(Better::Lower),
         }

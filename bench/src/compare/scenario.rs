@@ -3,6 +3,8 @@
 use std::time::Duration;
 
 use super::cores::{CoreSet, Layout};
+use super::edge::Edge;
+use super::generator::Handshakes;
 use super::result::Metric;
 
 /// Time between reloads.
@@ -13,6 +15,10 @@ const TABLE_SIZES: [usize; 4] = [1, 100, 10_000, 100_000];
 
 /// Content of a small answer.
 const SMALL: usize = 128;
+
+/// Content of a large answer, and how many are on their way at a time: more would not fit into caches.
+const BULK: usize = 1 << 20;
+const BULK_CONNECTIONS: usize = 16;
 
 /// A scenario.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, clap::ValueEnum)]
@@ -36,6 +42,24 @@ pub(crate) enum Scenario {
     TableSize,
     /// One shard, then more
     Scale,
+    /// HTTPS on kept connections, small answers
+    TlsKeepalive,
+    /// HTTPS, a full handshake per request
+    TlsHandshake,
+    /// HTTPS, a resumed session per request
+    TlsResume,
+    /// Memory per HTTPS connection that does nothing
+    TlsIdle,
+    /// TLS passed through by SNI: small answers on kept connections
+    SniPassthroughSmall,
+    /// TLS passed through by SNI: a connection per request
+    SniPassthroughConnect,
+    /// TLS passed through by SNI: answers of 1 MiB
+    SniPassthroughBulk,
+    /// TCP passed through: small answers on kept connections
+    TcpSmall,
+    /// TCP passed through: answers of 1 MiB
+    TcpBulk,
 }
 
 /// What the command line sets.
@@ -45,7 +69,7 @@ pub(crate) struct Options {
     pub(crate) connections: usize,
     /// Requests per second of `latency-at-rate`.
     pub(crate) rate: u32,
-    /// Connections of `idle-connections`.
+    /// Connections of `idle-connections` and `tls-idle`.
     pub(crate) idle_connections: usize,
     /// Where proxy and load run.
     pub(crate) layout: Layout,
@@ -98,6 +122,10 @@ pub(crate) struct LoadWork {
     pub(crate) hosts: usize,
     /// Whether some hosts are asked for much more often than most.
     pub(crate) zipf: bool,
+    /// What the proxy does with a connection.
+    pub(crate) edge: Edge,
+    /// TLS sessions are resumed.
+    pub(crate) resume: bool,
     /// Who runs where.
     pub(crate) layout: Layout,
 }
@@ -112,8 +140,30 @@ impl LoadWork {
             rate: None,
             hosts: 0,
             zipf: false,
+            edge: Edge::Http,
+            resume: false,
             layout: options.layout.clone(),
         }
+    }
+
+    fn behind(edge: Edge, options: &Options) -> Self {
+        Self { edge, ..Self::small(options) }
+    }
+
+    fn bulk(edge: Edge, options: &Options) -> Self {
+        let connections = options.connections.min(BULK_CONNECTIONS);
+        Self { edge, connections, answer_bytes: BULK, ..Self::small(options) }
+    }
+
+    /// Whether answers are large.
+    pub(crate) const fn is_bulk(&self) -> bool {
+        self.answer_bytes >= BULK
+    }
+
+    /// What the load's handshakes are like, where it makes any.
+    pub(crate) fn tls(&self) -> Option<Handshakes> {
+        let kind = if self.resume { Handshakes::Resumed } else { Handshakes::Full };
+        self.edge.is_secure().then_some(kind)
     }
 
     /// What is asked for.
@@ -190,7 +240,78 @@ impl Scenario {
                     vec![self.case("", self.about(), Work::Skipped(reason), Metric::RequestsPerSecond)]
                 }
             },
+            _ => self.over_tls_or_tcp(options),
         }
+    }
+
+    fn over_tls_or_tcp(self, options: &Options) -> Vec<Case> {
+        let kept = format!("kept connections ({})", options.connections);
+        let each = format!("({} at a time), {SMALL}-byte answers", options.connections);
+        let agreed = "TLS 1.3, X25519, AES-128-GCM, P-256";
+        let https = LoadWork::behind(Edge::Https, options);
+        let sni = LoadWork::behind(Edge::Sni, options);
+        let bulk = |edge| LoadWork::bulk(edge, options);
+        let (about, work, primary) = match self {
+            Self::TlsKeepalive => {
+                (format!("GET, {agreed}, {kept}, {SMALL}-byte answers"), https, Metric::CpuPerRequest)
+            }
+            Self::TlsHandshake => (
+                format!("GET, {agreed}, a full handshake per request {each}"),
+                LoadWork { close: true, ..https },
+                Metric::CpuPerRequest,
+            ),
+            Self::TlsResume => (
+                format!("GET, {agreed}, a resumed session per request {each}"),
+                LoadWork { close: true, resume: true, ..https },
+                Metric::CpuPerRequest,
+            ),
+            Self::TlsIdle => {
+                let connections = options.idle_connections;
+                let about = format!(
+                    "resident memory that {connections} connections add, {agreed}, without the kernel's"
+                );
+                let work = Work::Idle(LoadWork { connections, ..https });
+                return vec![self.case("", about, work, Metric::IdleBytes)];
+            }
+            Self::SniPassthroughSmall => (
+                format!("GET, {agreed} of the backend, {kept}, {SMALL}-byte answers"),
+                sni,
+                Metric::CpuPerRequest,
+            ),
+            Self::SniPassthroughConnect => (
+                // Resumed, so that the load's core is not busy with signatures.
+                format!(
+                    "GET, {agreed} of the backend, a connection with a resumed session per request {each}"
+                ),
+                LoadWork { close: true, resume: true, ..sni },
+                Metric::CpuPerRequest,
+            ),
+            Self::SniPassthroughBulk => {
+                let work = bulk(Edge::Sni);
+                let about = format!(
+                    "GET, {agreed} of the backend, kept connections ({}), 1 MiB answers",
+                    work.connections
+                );
+                (about, work, Metric::CpuPerMib)
+            }
+            Self::TcpSmall => {
+                let work = LoadWork::behind(Edge::Tcp, options);
+                (
+                    format!("GET, {kept}, {SMALL}-byte answers, bytes passed through"),
+                    work,
+                    Metric::CpuPerRequest,
+                )
+            }
+            _ => {
+                let work = bulk(Edge::Tcp);
+                let about = format!(
+                    "GET, kept connections ({}), 1 MiB answers, bytes passed through",
+                    work.connections
+                );
+                (about, work, Metric::CpuPerMib)
+            }
+        };
+        vec![self.case("", about, Work::Load(work), primary)]
     }
 
     fn case(self, suffix: &str, about: String, work: Work, primary: Metric) -> Case {
@@ -276,7 +397,9 @@ mod tests {
         let names: Vec<_> = Scenario::value_variants().iter().map(|scenario| scenario.name()).collect();
         assert_eq!(
             names.join(" "),
-            "h1-keepalive h1-close h1-64k h1-post latency-at-rate idle-connections reload-under-load table-size scale"
+            "h1-keepalive h1-close h1-64k h1-post latency-at-rate idle-connections reload-under-load table-size scale \
+             tls-keepalive tls-handshake tls-resume tls-idle sni-passthrough-small sni-passthrough-connect \
+             sni-passthrough-bulk tcp-small tcp-bulk"
         );
     }
 

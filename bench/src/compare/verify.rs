@@ -1,8 +1,12 @@
 //! Whether a proxy gives the answers that the backend gives: a few requests before anything is measured.
 
-use std::io::{Read as _, Write as _};
+use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::sync::Arc;
 use std::time::Duration;
+
+use rustls::pki_types::ServerName;
+use rustls::{ClientConfig, ClientConnection, StreamOwned};
 
 const TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -53,13 +57,79 @@ impl Answer {
     }
 }
 
-/// Sends a request on a connection of its own and reads the answer to its end.
-pub(crate) fn ask(address: SocketAddr, question: Question<'_>) -> Result<Answer, String> {
+/// A connection to ask on.
+pub(crate) enum Stream {
+    Plain(TcpStream),
+    Secure(Box<StreamOwned<ClientConnection, TcpStream>>),
+}
+
+impl Stream {
+    /// Connects, with all of the handshake where `trust` is there for one, asking for `host`.
+    pub(crate) fn open(
+        address: SocketAddr,
+        host: &str,
+        trust: Option<&Arc<ClientConfig>>,
+    ) -> std::io::Result<Self> {
+        let mut socket = TcpStream::connect_timeout(&address, TIMEOUT)?;
+        socket.set_read_timeout(Some(TIMEOUT))?;
+        socket.set_write_timeout(Some(TIMEOUT))?;
+        let Some(trust) = trust else { return Ok(Self::Plain(socket)) };
+        let name = ServerName::try_from(host.to_owned()).map_err(std::io::Error::other)?;
+        let connection = ClientConnection::new(Arc::clone(trust), name).map_err(std::io::Error::other);
+        let mut connection = connection?;
+        while connection.is_handshaking() {
+            connection.complete_io(&mut socket)?;
+        }
+        Ok(Self::Secure(Box::new(StreamOwned::new(connection, socket))))
+    }
+
+    /// Whether the other end has closed it. From an idle connection nothing is to be read, but for tickets.
+    pub(crate) fn is_closed(&self) -> bool {
+        let (socket, may_speak) = match self {
+            Self::Plain(socket) => (socket, false),
+            Self::Secure(stream) => (&stream.sock, true),
+        };
+        match socket.set_nonblocking(true).and_then(|()| socket.peek(&mut [0])) {
+            Ok(count) => count == 0 || !may_speak,
+            Err(error) => error.kind() != std::io::ErrorKind::WouldBlock,
+        }
+    }
+}
+
+impl Read for Stream {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        match self {
+            Self::Plain(socket) => socket.read(buffer),
+            Self::Secure(stream) => stream.read(buffer),
+        }
+    }
+}
+
+impl Write for Stream {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        match self {
+            Self::Plain(socket) => socket.write(bytes),
+            Self::Secure(stream) => stream.write(bytes),
+        }
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        match self {
+            Self::Plain(socket) => socket.flush(),
+            Self::Secure(stream) => stream.flush(),
+        }
+    }
+}
+
+/// Sends a request on a connection of its own and reads the answer to its end; over TLS where `trust` is there for it.
+pub(crate) fn ask(
+    address: SocketAddr,
+    question: Question<'_>,
+    trust: Option<&Arc<ClientConfig>>,
+) -> Result<Answer, String> {
     let Question { path, host, post_bytes } = question;
     let failed = |error: std::io::Error| format!("{address}{path}: {error}");
-    let mut stream = TcpStream::connect_timeout(&address, TIMEOUT).map_err(failed)?;
-    stream.set_read_timeout(Some(TIMEOUT)).map_err(failed)?;
-    stream.set_write_timeout(Some(TIMEOUT)).map_err(failed)?;
+    let mut stream = Stream::open(address, host, trust).map_err(failed)?;
     let (method, length) = match post_bytes {
         Some(bytes) => ("POST", format!("Content-Length: {bytes}\r\n")),
         None => ("GET", String::new()),
@@ -67,18 +137,17 @@ pub(crate) fn ask(address: SocketAddr, question: Question<'_>) -> Result<Answer,
     let mut request =
         format!("{method} {path} HTTP/1.1\r\nHost: {host}\r\n{length}Connection: close\r\n\r\n").into_bytes();
     request.resize(request.len() + post_bytes.unwrap_or_default(), b'x');
-    stream.write_all(&request).map_err(failed)?;
+    stream.write_all(&request).and_then(|()| stream.flush()).map_err(failed)?;
     let mut bytes = Vec::new();
     stream.take(ANSWER_BYTES_MAX).read_to_end(&mut bytes).map_err(failed)?;
     parse(&bytes).map_err(|error| format!("{address}{path}: {error}"))
 }
 
 /// Sends a request on a connection that stays open, reads the answer, and returns its status.
-pub(crate) fn ask_kept(stream: &mut TcpStream, question: Question<'_>) -> Result<u16, String> {
+pub(crate) fn ask_kept(stream: &mut Stream, question: Question<'_>) -> Result<u16, String> {
     let failed = |error: std::io::Error| error.to_string();
-    stream.set_read_timeout(Some(TIMEOUT)).map_err(failed)?;
     let request = format!("GET {} HTTP/1.1\r\nHost: {}\r\n\r\n", question.path, question.host);
-    stream.write_all(request.as_bytes()).map_err(failed)?;
+    stream.write_all(request.as_bytes()).and_then(|()| stream.flush()).map_err(failed)?;
     let mut bytes = Vec::new();
     let mut chunk = [0; 4096];
     loop {

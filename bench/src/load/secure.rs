@@ -16,18 +16,16 @@ use super::session::{Event, Session, explain};
 use super::tally::ErrorKind;
 use super::trust::Client;
 use super::worker::Worker;
+use crate::tls::RECEIVED_MAX;
 
 /// Content that is encrypted and sent at a time.
 const PIECE: usize = 64 * 1024;
-
-/// Largest handshake message with what is received behind it.
-const RECEIVED_MAX: usize = Class::Large.bytes();
 
 /// Agrees on keys. The last message of this end stays in the session, to be sent with the first request.
 pub(super) async fn handshake(client: &Client, socket: &Socket) -> Result<Session, String> {
     let name = client.name.to_str();
     let failed = |error: &rustls::Error| explain(error, &name);
-    let mut session = Session::new(client).map_err(|error| failed(&error))?;
+    let mut session = Session::client(client).map_err(|error| failed(&error))?;
     let mut plain = Buffer::default();
     loop {
         let event = match session.next(&mut plain) {

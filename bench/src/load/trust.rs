@@ -12,7 +12,9 @@ use rustls::crypto::{CryptoProvider, SupportedKxGroup};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::version::{TLS12, TLS13};
-use rustls::{DigitallySignedStruct, RootCertStore, SignatureScheme, SupportedProtocolVersion};
+use rustls::{
+    DigitallySignedStruct, RootCertStore, SignatureScheme, SupportedCipherSuite, SupportedProtocolVersion,
+};
 
 use super::tickets::Tickets;
 
@@ -59,6 +61,9 @@ pub(crate) struct TlsArgs {
     /// Key exchange [default: all are offered, in the order of the library]
     #[arg(long, value_enum, value_name = "NAME")]
     tls_key_exchange: Option<KeyExchange>,
+    /// Cipher suite, as TLS_AES_128_GCM_SHA256 [default: all are offered, in the order of the library]
+    #[arg(long, value_name = "NAME", value_parser = cipher_suite)]
+    tls_cipher_suite: Option<SupportedCipherSuite>,
     /// Resume sessions: a connection uses a ticket or session of an earlier one of its thread
     #[arg(long)]
     tls_resume: bool,
@@ -110,6 +115,7 @@ impl TlsArgs {
         let given = [
             (self.tls_version.is_some(), "--tls-version"),
             (self.tls_key_exchange.is_some(), "--tls-key-exchange"),
+            (self.tls_cipher_suite.is_some(), "--tls-cipher-suite"),
             (self.tls_resume, "--tls-resume"),
             (self.ca.is_some(), "--ca"),
             (self.insecure, "--insecure"),
@@ -133,6 +139,9 @@ impl TlsArgs {
             }
             provider.kx_groups = vec![chosen.group()];
         }
+        if let Some(suite) = self.tls_cipher_suite {
+            provider.cipher_suites = vec![suite];
+        }
         let provider = Arc::new(provider);
         let versions: &[&SupportedProtocolVersion] = match self.tls_version {
             None => &[&TLS13, &TLS12],
@@ -141,7 +150,7 @@ impl TlsArgs {
         };
         let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
             .with_protocol_versions(versions)
-            .map_err(|error| error.to_string())?;
+            .map_err(|error| format!("--tls-cipher-suite, --tls-version: {error}"))?;
         let mut config = if self.insecure {
             builder.dangerous().with_custom_certificate_verifier(Arc::new(Anyone(provider)))
         } else {
@@ -154,6 +163,20 @@ impl TlsArgs {
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
         Ok(Tls { config, name, resume: self.tls_resume })
     }
+}
+
+/// The name of a suite: IANA's. The library marks those of TLS 1.3.
+fn suite_name(suite: &SupportedCipherSuite) -> String {
+    let name = format!("{:?}", suite.suite());
+    name.strip_prefix("TLS13_").map_or_else(|| name.clone(), |rest| format!("TLS_{rest}"))
+}
+
+fn cipher_suite(name: &str) -> Result<SupportedCipherSuite, String> {
+    let all = aws_lc_rs::ALL_CIPHER_SUITES;
+    all.iter().find(|suite| suite_name(suite) == name).copied().ok_or_else(|| {
+        let known: Vec<_> = all.iter().map(suite_name).collect();
+        format!("`{name}` is none of {}", known.join(", "))
+    })
 }
 
 /// The name in a Host field: without a port.

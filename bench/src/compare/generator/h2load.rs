@@ -98,6 +98,7 @@ mod tests {
             connections: 1,
             seconds: 2,
             rate: None,
+            tls: None,
             close: false,
             post_bytes: None,
             hosts: AskedHosts::One("a".into()),

@@ -49,12 +49,23 @@ pub(crate) struct Load {
     pub(crate) rate: Option<u32>,
     /// A connection per request.
     pub(crate) close: bool,
+    /// Over TLS, and how.
+    pub(crate) tls: Option<Handshakes>,
     /// Content bytes of a POST; absent: GET.
     pub(crate) post_bytes: Option<usize>,
     /// Which hosts are asked for.
     pub(crate) hosts: AskedHosts,
     /// Content bytes of each answer.
     pub(crate) expect_bytes: usize,
+}
+
+/// What handshakes are like.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Handshakes {
+    /// With certificate and signature.
+    Full,
+    /// By a ticket of an earlier connection.
+    Resumed,
 }
 
 /// Which hosts are asked for.
@@ -118,6 +129,9 @@ impl Generator {
         let many = matches!(load.hosts, AskedHosts::Many { .. });
         match self.kind {
             GeneratorKind::Own => None,
+            GeneratorKind::Wrk | GeneratorKind::H2load if load.tls.is_some() => {
+                Some("wrk and h2load can not be told a key exchange and whether to resume")
+            }
             GeneratorKind::Wrk if load.rate.is_some() => Some("wrk knows no constant rate"),
             GeneratorKind::H2load if load.rate.is_some() => Some("h2load knows no open loop"),
             GeneratorKind::H2load if load.close => Some("h2load does not end where connections do"),

@@ -2,13 +2,15 @@
 
 use std::process::Command;
 
-use super::{AskedHosts, HOST_PATTERN, Load};
+use super::{AskedHosts, HOST_PATTERN, Handshakes, Load};
 use crate::compare::cores::CoreSet;
+use crate::compare::pki::{CIPHER_SUITE, KEY_EXCHANGE, VERSION};
 use crate::report::LoadReport;
 
 /// Without a warm-up: that was a run of its own, so that the proxy's CPU time and the requests cover the same seconds.
 pub(super) fn arguments(command: &mut Command, load: &Load, cores: &CoreSet) {
-    command.arg("load").arg(format!("http://{}{}", load.address, load.path));
+    let scheme = if load.tls.is_some() { "https" } else { "http" };
+    command.arg("load").arg(format!("{scheme}://{}{}", load.address, load.path));
     let mut option = |name: &str, value: String| {
         command.arg(name).arg(value);
     };
@@ -35,6 +37,17 @@ pub(super) fn arguments(command: &mut Command, load: &Load, cores: &CoreSet) {
             option("--host-pattern", HOST_PATTERN.into());
             option("--host-distribution", if *zipf { "zipf" } else { "uniform" }.into());
         }
+    }
+    if load.tls.is_some() {
+        option("--tls-version", VERSION.into());
+        option("--tls-key-exchange", KEY_EXCHANGE.into());
+        option("--tls-cipher-suite", CIPHER_SUITE.into());
+    }
+    match load.tls {
+        None => {}
+        // Certificates were verified before the run; here that would only take the load's core away.
+        Some(Handshakes::Full) => _ = command.arg("--insecure"),
+        Some(Handshakes::Resumed) => _ = command.args(["--insecure", "--tls-resume"]),
     }
     if load.close {
         command.arg("--close");

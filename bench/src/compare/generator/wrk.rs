@@ -173,6 +173,7 @@ mod tests {
             connections: 1,
             seconds: 1,
             rate: None,
+            tls: None,
             close: false,
             post_bytes: None,
             hosts: AskedHosts::One("a".into()),

@@ -3,6 +3,8 @@
 use std::fmt::Write as _;
 
 use super::{ConfigFile, Hosts, Listening, Plan, Reload, Setup};
+use crate::compare::edge::Edge;
+use crate::compare::measure::ANY_HOST;
 
 const FILE: &str = "envoy.yaml";
 
@@ -20,7 +22,50 @@ pub(super) fn plan(setup: &Setup<'_>) -> Plan {
     }
 }
 
-fn config(setup: &Setup<'_>) -> String {
+/// What stands in a filter chain of a passed-through connection, after what stands in the listener before it.
+fn passthrough(setup: &Setup<'_>) -> String {
+    let (inspector, matching) = match setup.edge {
+        Edge::Sni => (
+            r#"    listener_filters:
+    - name: envoy.filters.listener.tls_inspector
+      typed_config:
+        "@type": type.googleapis.com/envoy.extensions.filters.listener.tls_inspector.v3.TlsInspector
+"#,
+            format!("filter_chain_match: {{ server_names: [\"{ANY_HOST}\"] }}\n      "),
+        ),
+        _ => ("", String::new()),
+    };
+    format!(
+        r#"{inspector}    filter_chains:
+    - {matching}filters:
+      - name: envoy.filters.network.tcp_proxy
+        typed_config:
+          "@type": type.googleapis.com/envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy
+          stat_prefix: edge
+          cluster: app
+          idle_timeout: 3600s
+"#
+    )
+}
+
+fn http(setup: &Setup<'_>) -> String {
+    let secure = match setup.edge {
+        Edge::Https => format!(
+            r#"transport_socket:
+        name: envoy.transport_sockets.tls
+        typed_config:
+          "@type": type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext
+          common_tls_context:
+            alpn_protocols: ["http/1.1"]
+            tls_params: {{ tls_minimum_protocol_version: TLSv1_2, tls_maximum_protocol_version: TLSv1_3 }}
+            tls_certificates:
+            - {{ certificate_chain: {{ filename: "{}" }}, private_key: {{ filename: "{}" }} }}
+      "#,
+            setup.identity.certificate.display(),
+            setup.identity.key.display()
+        ),
+        _ => String::new(),
+    };
     let mut hosts = String::new();
     let mut serve = |name: &str, host: &str| {
         let _ = writeln!(
@@ -34,12 +79,8 @@ fn config(setup: &Setup<'_>) -> String {
         Hosts::Named(names) => names.iter().for_each(|name| serve(name, name)),
     }
     format!(
-        r#"static_resources:
-  listeners:
-  - name: edge
-    address: {{ socket_address: {{ address: 127.0.0.1, port_value: {port} }} }}
-    filter_chains:
-    - filters:
+        r#"    filter_chains:
+    - {secure}filters:
       - name: envoy.filters.network.http_connection_manager
         typed_config:
           "@type": type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager
@@ -58,7 +99,18 @@ fn config(setup: &Setup<'_>) -> String {
           route_config:
             name: hosts
             virtual_hosts:
-{hosts}  clusters:
+{hosts}"#
+    )
+}
+
+fn config(setup: &Setup<'_>) -> String {
+    let chain = if setup.edge.is_http() { http(setup) } else { passthrough(setup) };
+    format!(
+        r#"static_resources:
+  listeners:
+  - name: edge
+    address: {{ socket_address: {{ address: 127.0.0.1, port_value: {port} }} }}
+{chain}  clusters:
   - name: app
     type: STATIC
     connect_timeout: 10s

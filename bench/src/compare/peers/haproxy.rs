@@ -5,6 +5,8 @@ use std::fmt::Write as _;
 use rustix::process::Signal;
 
 use super::{ConfigFile, Hosts, Listening, Plan, Reload, Setup};
+use crate::compare::edge::Edge;
+use crate::compare::measure::ANY_HOST;
 
 const FILE: &str = "haproxy.cfg";
 const MAP: &str = "hosts.map";
@@ -34,6 +36,13 @@ fn config(setup: &Setup<'_>) -> String {
     } else {
         String::new()
     };
+    if !setup.edge.is_http() {
+        return passthrough(setup);
+    }
+    let (secure, proto) = match setup.edge {
+        Edge::Https => (format!(" ssl crt {} alpn http/1.1", setup.identity.both.display()), "https"),
+        _ => (String::new(), "http"),
+    };
     let choice = match setup.hosts {
         Hosts::Any => "    default_backend app\n".to_owned(),
         Hosts::Named(_) => format!(
@@ -62,14 +71,49 @@ defaults
     http-reuse always
 
 frontend edge
-    bind 127.0.0.1:{port} backlog 4096
-    http-request set-header X-Forwarded-Proto http
+    bind 127.0.0.1:{port} backlog 4096{secure}
+    http-request set-header X-Forwarded-Proto {proto}
 {choice}
 backend app
     server one {upstream} pool-purge-delay 1h
 ",
         threads = setup.threads,
         connections = setup.connections + 256,
+        port = setup.port,
+        upstream = setup.upstream,
+    )
+}
+
+fn passthrough(setup: &Setup<'_>) -> String {
+    let choice = match setup.edge {
+        Edge::Sni => format!(
+            "    tcp-request inspect-delay 10s\n    tcp-request content accept if {{ req.ssl_hello_type 1 }}\n    \
+             use_backend app if {{ req.ssl_sni -i {ANY_HOST} }}\n"
+        ),
+        _ => "    default_backend app\n".to_owned(),
+    };
+    format!(
+        r"global
+    nbthread {threads}
+    maxconn {connections}
+{buffer}
+defaults
+    mode tcp
+    maxconn {connections}
+    timeout connect 10s
+    timeout client 1h
+    timeout server 1h
+
+frontend edge
+    bind 127.0.0.1:{port} backlog 4096
+{choice}
+backend app
+    server one {upstream}
+",
+        threads = setup.threads,
+        connections = setup.connections + 256,
+        // For large answers what costs it least; `option splice-auto` costs it as much or more.
+        buffer = if setup.bulk { "    tune.bufsize 262144\n" } else { "" },
         port = setup.port,
         upstream = setup.upstream,
     )

@@ -16,6 +16,8 @@ use std::time::Duration;
 use rustix::process::Signal;
 use serde::Serialize;
 
+use super::edge::Edge;
+use super::pki::Identity;
 use super::process::output;
 
 pub(crate) use running::{Running, Wanted};
@@ -75,6 +77,12 @@ impl fmt::Display for PeerKind {
 /// What a proxy is to do.
 #[derive(Clone, Debug)]
 pub(crate) struct Setup<'a> {
+    /// Its program.
+    pub(crate) program: &'a Path,
+    /// What it does with a connection.
+    pub(crate) edge: Edge,
+    /// Who it is where it ends TLS.
+    pub(crate) identity: &'a Identity,
     /// Folder of its files.
     pub(crate) folder: &'a Path,
     /// Port on 127.0.0.1; not used by those that choose one themselves.
@@ -87,6 +95,8 @@ pub(crate) struct Setup<'a> {
     pub(crate) threads: usize,
     /// Client connections that will come.
     pub(crate) connections: usize,
+    /// They carry a lot.
+    pub(crate) bulk: bool,
     /// Cores to run on, as `0-3,6`.
     pub(crate) cores: String,
     /// Whether it will be told to reload.
@@ -232,17 +242,28 @@ fn tidy_version(line: &str) -> String {
 mod tests {
     #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
+    use std::sync::LazyLock;
+
     use super::*;
+    use crate::compare::measure::ANY_HOST;
+    use crate::compare::pki::Pki;
+
+    const EDGES: [Edge; 4] = [Edge::Http, Edge::Https, Edge::Sni, Edge::Tcp];
 
     pub(super) fn setup<'a>(hosts: &'a Hosts, folder: &'a Path, reloads: bool) -> Setup<'a> {
+        static IDENTITY: LazyLock<Identity> = LazyLock::new(Identity::default);
         let upstream = SocketAddr::from(([127, 0, 0, 1], 9000));
         Setup {
+            program: Path::new("/nonexistent"),
+            edge: Edge::Http,
+            identity: &IDENTITY,
             folder,
             port: 8080,
             upstream,
             hosts,
             threads: 2,
             connections: 64,
+            bulk: false,
             cores: "0-1".into(),
             reloads,
         }
@@ -252,11 +273,14 @@ mod tests {
     #[test]
     fn every_plan_is_about_the_same() {
         for peer in PeerKind::ALL {
-            let plan = peer.plan(&setup(&Hosts::Any, Path::new("/w"), false));
-            let all = format!("{:?} {:?}", plan.files, plan.arguments);
-            assert!(all.contains("9000"), "{all}");
-            assert!(plan.listening == Listening::Announced || all.contains("8080"), "{all}");
-            assert!(!all.contains("example.test"), "{all}");
+            for edge in EDGES {
+                let plan = peer.plan(&Setup { edge, ..setup(&Hosts::Any, Path::new("/w"), false) });
+                let all = format!("{:?} {:?}", plan.files, plan.arguments);
+                assert!(all.contains("9000"), "{all}");
+                assert!(plan.listening == Listening::Announced || all.contains("8080"), "{all}");
+                assert!(edge.is_secure() || !all.contains("example.test"), "{all}");
+                assert!(edge != Edge::Sni || all.contains(ANY_HOST), "{all}");
+            }
         }
     }
 
@@ -276,11 +300,14 @@ mod tests {
     /// What ringgate is given is a configuration without errors, for any host, one, and more than a file holds.
     #[test]
     fn ringgate_takes_its_plan() {
-        for count in [0, 1, 12_000] {
+        let many = [(1, Edge::Http), (12_000, Edge::Http)];
+        for (count, edge) in EDGES.map(|edge| (0, edge)).into_iter().chain(many) {
             let names = (0..count).map(|index| format!("h{index}.example.test")).collect();
             let hosts = if count == 0 { Hosts::Any } else { Hosts::Named(names) };
             let folder = tempfile::tempdir().unwrap();
-            let plan = PeerKind::Ringgate.plan(&setup(&hosts, folder.path(), false));
+            let pki = Pki::make(folder.path(), ANY_HOST).unwrap();
+            let setup = Setup { edge, identity: &pki.identity, ..setup(&hosts, folder.path(), false) };
+            let plan = PeerKind::Ringgate.plan(&setup);
             for file in &plan.files {
                 let path = folder.path().join(&file.name);
                 std::fs::create_dir_all(path.parent().unwrap()).unwrap();

@@ -3,6 +3,8 @@
 use rustix::process::Signal;
 
 use super::{ConfigFile, Hosts, Listening, Plan, Reload, Setup};
+use crate::compare::edge::Edge;
+use crate::compare::measure::ANY_HOST;
 
 const FOLDER: &str = "ringgate.d";
 
@@ -14,8 +16,7 @@ pub(super) fn plan(setup: &Setup<'_>) -> Plan {
     let mut files = vec![ConfigFile { name: format!("{FOLDER}/gateway.toml"), text: gateway(setup) }];
     match setup.hosts {
         Hosts::Any => {
-            files
-                .push(ConfigFile { name: format!("{FOLDER}/hosts.toml"), text: virtual_service("all", "*") });
+            files.push(ConfigFile { name: format!("{FOLDER}/hosts.toml"), text: rest(setup) });
         }
         Hosts::Named(names) => {
             for (index, part) in names.chunks(HOSTS_PER_FILE).enumerate() {
@@ -32,7 +33,40 @@ pub(super) fn plan(setup: &Setup<'_>) -> Plan {
     }
 }
 
+/// Everything that comes.
+fn rest(setup: &Setup<'_>) -> String {
+    let route = r#"route = [{ destination = { host = "backend" } }]"#;
+    let (kind, matching) = match setup.edge {
+        Edge::Http | Edge::Https => return virtual_service("all", host(setup)),
+        Edge::Sni => ("tls", format!("match = [{{ sni_hosts = [\"{ANY_HOST}\"] }}]\n")),
+        Edge::Tcp => ("tcp", String::new()),
+    };
+    let name = host(setup);
+    format!(
+        "[[virtual_service]]\nname = \"all\"\nhosts = [\"{name}\"]\ngateways = [\"bench\"]\n\
+         [[virtual_service.{kind}]]\n{matching}{route}\n"
+    )
+}
+
+/// Certificates and SNI are about names.
+fn host(setup: &Setup<'_>) -> &'static str {
+    if setup.edge.is_secure() { ANY_HOST } else { "*" }
+}
+
 fn gateway(setup: &Setup<'_>) -> String {
+    let (protocol, tls) = match setup.edge {
+        Edge::Http => ("HTTP", String::new()),
+        Edge::Https => (
+            "HTTPS",
+            format!(
+                "tls = {{ mode = \"SIMPLE\", server_certificate = \"{}\", private_key = \"{}\" }}\n",
+                setup.identity.certificate.display(),
+                setup.identity.key.display()
+            ),
+        ),
+        Edge::Sni => ("TLS", "tls = { mode = \"PASSTHROUGH\" }\n".to_owned()),
+        Edge::Tcp => ("TCP", String::new()),
+    };
     format!(
         r#"[[gateway]]
 name = "bench"
@@ -41,14 +75,15 @@ limits = {{ requests_per_connection_max = 1_000_000_000 }}
 [[gateway.server]]
 port = 0
 bind = "127.0.0.1"
-protocol = "HTTP"
-hosts = ["*"]
-
+protocol = "{protocol}"
+hosts = ["{host}"]
+{tls}
 [[service]]
 name = "backend"
-endpoints = [{{ address = "{}" }}]
+endpoints = [{{ address = "{upstream}" }}]
 "#,
-        setup.upstream
+        host = host(setup),
+        upstream = setup.upstream
     )
 }
 

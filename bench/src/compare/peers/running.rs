@@ -8,6 +8,8 @@ use std::time::{Duration, Instant};
 
 use super::{Hosts, Installed, Listening, PeerKind, Plan, Reload, Setup};
 use crate::compare::cores::CoreSet;
+use crate::compare::edge::Edge;
+use crate::compare::pki::Identity;
 use crate::compare::process::{Process, command_line};
 use crate::compare::usage;
 
@@ -40,12 +42,18 @@ pub(crate) struct Wanted<'a> {
     pub(crate) folder: &'a Path,
     /// Where requests go.
     pub(crate) upstream: SocketAddr,
+    /// What it does with a connection.
+    pub(crate) edge: Edge,
+    /// Who it is where it ends TLS.
+    pub(crate) identity: &'a Identity,
     /// Which requests are served.
     pub(crate) hosts: &'a Hosts,
     /// One thread for each.
     pub(crate) cores: &'a CoreSet,
     /// Client connections that will come.
     pub(crate) connections: usize,
+    /// They carry a lot.
+    pub(crate) bulk: bool,
     /// Whether it will be told to reload.
     pub(crate) reloads: bool,
 }
@@ -66,7 +74,7 @@ impl Running {
     fn start_once(installed: &Installed, wanted: &Wanted<'_>) -> Result<Self, String> {
         let peer = installed.peer;
         let port = free_port().map_err(|error| format!("{peer}: no free port: {error}"))?;
-        let plan = peer.plan(&wanted.setup(port));
+        let plan = peer.plan(&wanted.setup(installed, port));
         write_files(peer, wanted.folder, &plan)?;
         let mut command = Command::new(&installed.path);
         command.args(&plan.arguments).current_dir(wanted.folder);
@@ -101,7 +109,7 @@ impl Running {
         let Reload::BySignal(signal) = self.plan.reload else {
             return Err(format!("{}: reloads are not supported", installed.peer));
         };
-        let plan = installed.peer.plan(&wanted.setup(self.address.port()));
+        let plan = installed.peer.plan(&wanted.setup(installed, self.address.port()));
         write_files(installed.peer, wanted.folder, &plan)?;
         self.process.signal(signal)
     }
@@ -116,14 +124,18 @@ impl Running {
 }
 
 impl Wanted<'_> {
-    fn setup(&self, port: u16) -> Setup<'_> {
+    fn setup<'s>(&'s self, installed: &'s Installed, port: u16) -> Setup<'s> {
         Setup {
+            program: &installed.path,
+            edge: self.edge,
+            identity: self.identity,
             folder: self.folder,
             port,
             upstream: self.upstream,
             hosts: self.hosts,
             threads: self.cores.count(),
             connections: self.connections,
+            bulk: self.bulk,
             cores: self.cores.to_string(),
             reloads: self.reloads,
         }
