@@ -65,7 +65,7 @@ impl ClientIdentity {
                             identity.dns_names.push(name.to_ascii_lowercase().into());
                         }
                         GeneralName::RFC822Name(email) if visible(email) => {
-                            identity.emails.push(email.into())
+                            identity.emails.push(email.into());
                         }
                         _ => {}
                     }
@@ -91,7 +91,7 @@ impl ClientIdentity {
                 CertDetail::Subject => push_quoted(&mut element, "Subject", &self.subject),
                 CertDetail::Uri => self.uris.iter().for_each(|uri| push_pair(&mut element, "URI", uri)),
                 CertDetail::Dns => {
-                    self.dns_names.iter().for_each(|name| push_pair(&mut element, "DNS", name))
+                    self.dns_names.iter().for_each(|name| push_pair(&mut element, "DNS", name));
                 }
             }
         }

@@ -1,21 +1,41 @@
 //! The files of `configs/`, and loading from disk.
 
 use std::fs;
+use std::path::PathBuf;
 
+use rcgen::CertificateParams;
+
+use super::tls::pem;
 use super::{codes, load, repository_files};
 use crate::config::render::{self, Colour};
-use crate::config::{FILE_BYTES_MAX, load as load_path, load_text};
+use crate::config::{FILE_BYTES_MAX, load as load_path, load_text, load_text_with};
+use crate::tls::testing::{Ca, Holder};
 
 /// Every sample is valid and raises no warning.
 #[test]
 fn samples_are_valid() {
     let files = repository_files("configs");
     assert!(files.len() >= 2);
+    let certificates = certificates_of_samples();
     for file in files {
-        let loaded = load_text(std::slice::from_ref(&file));
+        let loaded = load_text_with(std::slice::from_ref(&file), &certificates);
         assert_eq!(codes(&loaded), Vec::<String>::new(), "{:?}", file.0);
         assert!(loaded.config.is_some());
     }
+}
+
+/// The files that samples name, which an operator brings.
+fn certificates_of_samples() -> Vec<(PathBuf, Vec<u8>)> {
+    let ca = Ca::new("CA");
+    let root = pem("CERTIFICATE", &ca.root).into_bytes();
+    let mut files = vec![(PathBuf::from("configs/certs/clients-ca.crt"), root)];
+    for host in ["webapp.istioinaction.io", "catalog.istioinaction.io"] {
+        let params = CertificateParams::new(vec![host.to_owned()]).unwrap();
+        let Holder { certificate, key } = ca.sign(&params, &rcgen::PKCS_ECDSA_P256_SHA256);
+        files.push((format!("configs/certs/{host}.crt").into(), certificate.pem().into_bytes()));
+        files.push((format!("configs/certs/{host}.key").into(), key.serialize_pem().into_bytes()));
+    }
+    files
 }
 
 /// Each typical mistake is refused with the recorded messages, one snapshot for each file.
