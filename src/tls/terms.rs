@@ -13,6 +13,7 @@ use rustls::{ServerConfig, SupportedCipherSuite, SupportedProtocolVersion, versi
 use super::clients::{ClientPolicy, verifier};
 use super::digest::{Parts, Sha256};
 use super::pair::Pair;
+use super::rehearsal::rehearse;
 use super::tickets::Tickets;
 use crate::config::model::{TlsMode, TlsTerms};
 
@@ -71,14 +72,28 @@ impl Wanted {
 
 /// Compiles terms; equal ones become one object, and so do equal policies on clients: lists of revoked certificates are
 /// large.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub struct Compiler {
     terms: HashMap<Sha256, Arc<TlsTerms>>,
     verifiers: HashMap<Sha256, Arc<dyn ClientCertVerifier>>,
+    /// Of the generation before: what is equal is not made again.
+    before: Option<Arc<Self>>,
 }
 
 impl Compiler {
-    /// Compiles the terms.
+    /// One that takes what is equal from another.
+    #[must_use]
+    pub fn after(before: Arc<Self>) -> Self {
+        Self { before: Some(before), ..Self::default() }
+    }
+
+    /// Forgets the one before.
+    #[must_use]
+    pub fn finish(self) -> Self {
+        Self { before: None, ..self }
+    }
+
+    /// Compiles the terms, and tries new ones in a handshake.
     ///
     /// # Errors
     /// A sentence on what can not be used together.
@@ -95,6 +110,13 @@ impl Compiler {
         if let Some(known) = self.terms.get(&key) {
             return Ok(Arc::clone(known));
         }
+        if let Some(known) = self.before.as_ref().and_then(|before| before.terms.get(&key)).cloned() {
+            self.terms.insert(key, Arc::clone(&known));
+            if let Some(clients) = &wanted.clients {
+                self.verifiers.insert(clients.digest(), Arc::clone(&known.clients));
+            }
+            return Ok(known);
+        }
         let clients = match &wanted.clients {
             Some(policy) => self.verifier(policy)?,
             None => WebPkiClientVerifier::no_client_auth(),
@@ -105,6 +127,9 @@ impl Compiler {
             Some(_) => TlsMode::Mutual,
         };
         let config = Arc::new(server_config(wanted, &clients, Tickets::new(fingerprint, mode))?);
+        for pair in &wanted.pairs {
+            rehearse(&config, pair)?;
+        }
         let details = wanted.clients.as_ref().map(|policy| policy.details.clone()).unwrap_or_default();
         let terms = Arc::new(TlsTerms { mode, config, details, clients, policy, fingerprint });
         self.terms.insert(key, Arc::clone(&terms));
@@ -116,7 +141,11 @@ impl Compiler {
         if let Some(known) = self.verifiers.get(&digest) {
             return Ok(Arc::clone(known));
         }
-        let verifier = verifier(policy, &PROVIDER)?;
+        let known = self.before.as_ref().and_then(|before| before.verifiers.get(&digest)).cloned();
+        let verifier = match known {
+            Some(known) => known,
+            None => verifier(policy, &PROVIDER)?,
+        };
         self.verifiers.insert(digest, Arc::clone(&verifier));
         Ok(verifier)
     }
