@@ -220,7 +220,8 @@ impl Supervisor {
             lines.push(format!("{} {when}: {}", entry.owner(), show_time(end)));
         }
         log_lines(lines, |line| tracing::warn!("{line}"));
-        if self.certificates.effective.again_at.is_some_and(|at| at <= now) {
+        let is_watching = self.process.certificate_check.is_some();
+        if is_watching && self.certificates.effective.again_at.is_some_and(|at| at <= now) {
             self.request_reload(Cause::Certificates);
         }
         if self.reload.is_none() {

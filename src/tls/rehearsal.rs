@@ -134,3 +134,51 @@ impl ServerCertVerifier for Witness {
         all.into_iter().filter(|scheme| self.pair.certified.key.choose_scheme(&[*scheme]).is_some()).collect()
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a failed test may panic")]
+mod tests {
+    use rustls::sign::CertifiedKey;
+
+    use super::*;
+    use crate::tls::clients::{ClientPolicy, Revocation, Roots};
+    use crate::tls::suites;
+    use crate::tls::terms::{Compiler, Wanted};
+    use crate::tls::testing::Ca;
+
+    /// Every kind of key, version and mode comes through; a key that is another's does not.
+    #[test]
+    fn what_is_signed_is_verified() {
+        let ca = Ca::new("authority");
+        let [ecdsa, other, ed25519] = [
+            ca.server(&rcgen::PKCS_ECDSA_P256_SHA256),
+            ca.server(&rcgen::PKCS_ECDSA_P384_SHA384),
+            ca.server(&rcgen::PKCS_ED25519),
+        ];
+        let policy = |optional| ClientPolicy {
+            optional,
+            roots: Arc::new(Roots::new(std::slice::from_ref(&ca.root)).unwrap()),
+            crls: None,
+            revocation: Revocation::default(),
+            names: Vec::new(),
+            spki: Vec::new(),
+            certificates: Vec::new(),
+            details: Vec::new(),
+        };
+        let compile = |pairs: Vec<Pair>, clients, tls12, tls13| {
+            let wanted =
+                Wanted { pairs, clients, tls12, tls13, suites: suites::all(), alpn: vec![b"http/1.1"] };
+            Compiler::default().compile(&wanted).map(|_| ())
+        };
+        let certified = CertifiedKey::new(ecdsa.certified.cert.clone(), Arc::clone(&other.certified.key));
+        let false_pair = Pair { certified: Arc::new(certified), ..ecdsa.clone() };
+        for (tls12, tls13) in [(true, true), (true, false), (false, true)] {
+            for clients in [None, Some(policy(true)), Some(policy(false))] {
+                let pairs = vec![ecdsa.clone(), ed25519.clone()];
+                assert_eq!(compile(pairs, clients.clone(), tls12, tls13), Ok(()));
+                let refused = compile(vec![ed25519.clone(), false_pair.clone()], clients, tls12, tls13);
+                assert!(refused.unwrap_err().starts_with("a handshake with it fails"));
+            }
+        }
+    }
+}
