@@ -126,7 +126,7 @@ fn each_host_has_what_is_for_it() {
     let first = disk.start();
     disk.pair("x", EC, &["a.test"]);
     let second = load_files(&first.effective);
-    assert_eq!(codes(&second), ["~7:certificate-kept"]);
+    assert_eq!(codes(&second), ["~12:certificate-kept"]);
     assert_eq!(changes(&first, &second), [(true, true), (false, false)]);
     fs::remove_file(disk.path("x.crt")).unwrap();
     let third = load_files(&second.effective);
