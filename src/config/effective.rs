@@ -25,7 +25,8 @@ pub(super) type PairPaths = [PathBuf; 3];
 /// What was made of named files.
 #[derive(Clone, Default)]
 pub(super) struct Made {
-    /// All that is in use of the same paths: servers whose hosts a new certificate does not cover keep an older one.
+    /// All that is in use of the same paths, the newest first: servers whose hosts a new certificate does not cover keep an
+    /// older one.
     pub(super) pairs: HashMap<PairPaths, Vec<Pair>>,
     pub(super) roots: HashMap<PathBuf, Arc<Roots>>,
     pub(super) crls: HashMap<PathBuf, Arc<Crls>>,

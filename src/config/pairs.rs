@@ -124,7 +124,8 @@ fn choose(
         0 | 1 => 0,
         _ => hosts.iter().filter(|host| covers(pair, host)).count(),
     };
-    let best = used.iter().max_by_key(|pair| (pair.is_valid(now), score(pair), pair.not_before)).cloned();
+    // Of equals the first: what was read last stands in front.
+    let best = used.iter().rev().max_by_key(|pair| (pair.is_valid(now), score(pair))).cloned();
     let certificate = files.certificate.clone();
     let choice = |pair, before| Choice { pair, before, kept: None, certificate, paths: paths.clone() };
     let Some(best) = best else {

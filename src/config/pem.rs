@@ -69,7 +69,13 @@ impl Store {
     }
 
     /// What the next load starts from.
-    pub(super) fn finish(self, texts: Vec<(PathBuf, String)>) -> Effective {
+    pub(super) fn finish(mut self, texts: Vec<(PathBuf, String)>) -> Effective {
+        for (paths, used) in self.made.pairs.iter_mut().filter(|(_, used)| used.len() > 1) {
+            let fresh = self.pairs.get(paths).and_then(|fresh| fresh.as_ref().ok());
+            let before = self.before.pairs.get(paths).map_or(&[][..], Vec::as_slice);
+            let rank = |pair: &Pair| before.iter().position(|old| old.digest == pair.digest);
+            used.sort_by_key(|pair| (fresh.is_none_or(|fresh| fresh.digest != pair.digest), rank(pair)));
+        }
         let mut stamps: Vec<_> = self.stamps.into_iter().collect();
         stamps.sort_unstable_by(|(one, _), (other, _)| one.cmp(other));
         let made = Made { compiler: Arc::new(self.compiler.finish()), ..self.made };
