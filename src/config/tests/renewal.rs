@@ -205,14 +205,15 @@ fn revocation_lists() {
     assert_eq!(codes(&late), ["~7:crl-kept"]);
     assert_eq!(changes(&first, &late), [(true, true), (false, true), (false, false)]);
     assert!(late.effective.again_at.is_some());
-    // Whole as X.509, of a version that is not verified against.
+    // Whole as X.509, and refused by the verifier: its authority's key identifier becomes the mark of a list of changes.
     let mut der = disk.ca.crl(4000, &[]).to_vec();
-    let version = der.windows(3).position(|bytes| bytes == [2, 1, 1]).unwrap();
-    der[version + 2] = 0;
+    let identifier = der.windows(3).position(|bytes| bytes == [0x55, 0x1d, 35]).unwrap();
+    der[identifier + 2] = 27;
     disk.write("ca.crl", pem("X509 CRL", &der));
     disk.pair("a", EC, &["a.test"]);
     let odd = load_files(&late.effective);
     assert_eq!(codes(&odd), ["~7:crl-kept"]);
+    assert!(odd.diagnostics[0].message.contains("do not work"), "{:?}", odd.diagnostics);
     assert_eq!(changes(&late, &odd), [(true, true), (false, true), (false, false)]);
     disk.write("ca.crl", pem("X509 CRL", &disk.ca.crl(4000, &[2])));
     let good = load_files(&odd.effective);
