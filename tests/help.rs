@@ -5,7 +5,7 @@ use crate::support::help_text::check;
 
 #[test]
 fn no_line_is_broken_twice() {
-    for command in ["", "check", "cores", "demo", "reload", "run", "tune"] {
+    for command in ["", "certs", "check", "cores", "demo", "reload", "run", "tune"] {
         check(&binary(), command);
     }
 }

@@ -16,6 +16,8 @@ mod support;
 mod accept_balance;
 mod accept_steering;
 mod bounds;
+mod certificates;
+mod certs_command;
 mod check;
 mod client_identity;
 mod cores;

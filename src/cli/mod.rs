@@ -1,5 +1,6 @@
 //! The command line: one file per command.
 
+pub mod certs;
 pub mod check;
 pub mod cores;
 pub mod demo;
@@ -35,6 +36,8 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// List certificates and when they end
+    Certs(certs::CertsArgs),
     /// Check a configuration and list every problem
     Check(check::CheckArgs),
     /// Show the host's cores, which of them get a shard and why; or the load of a running gateway's shards
@@ -58,6 +61,7 @@ pub fn main() -> ExitCode {
     };
     let _flush = log::to_stderr();
     stdio::exit_code(match cli.command {
+        Command::Certs(args) => certs::run(&args),
         Command::Check(args) => check::run(&args),
         Command::Cores(args) => cores::run(&args),
         Command::Demo(args) => demo::run_command(&args),

@@ -38,18 +38,17 @@ pub(super) enum Outcome {
 /// Where the status file is, by the configuration that the gateway runs. One with errors is no use here, even though
 /// the gateway would refuse it itself: where its status file is can not be known.
 pub(super) fn status_path(config: &Path) -> Result<PathBuf, String> {
-    let loaded = crate::config::load(config);
-    let Some(loaded) = loaded.config else {
-        let problems = output::diagnostics(&loaded.diagnostics);
-        return Err(format!("the configuration has errors; nothing was sent\n{problems}"));
-    };
+    let process = crate::config::load_process(config).map_err(|diagnostics| {
+        let problems = output::diagnostics(&diagnostics);
+        format!("the configuration has errors; nothing was sent\n{problems}")
+    })?;
     let missing = || {
         format!(
             "{} sets no `status_file` in [process]: set one, restart, or use --status-file",
             config.display()
         )
     };
-    loaded.process.status_file.ok_or_else(missing)
+    process.status_file.ok_or_else(missing)
 }
 
 /// Sends the request and waits until it is answered.

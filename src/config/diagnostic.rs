@@ -95,15 +95,15 @@ pub struct Excerpt {
 }
 
 /// A diagnostic in the making.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Problem {
     severity: Severity,
     code: &'static str,
     place: Place,
     whole_file: bool,
     message: String,
-    expected: Option<String>,
-    hint: Option<String>,
+    expected: Option<Box<str>>,
+    hint: Option<Box<str>>,
     related: Vec<(Place, String)>,
 }
 
@@ -127,24 +127,37 @@ impl Problem {
         Self { severity: Severity::Warning, ..Self::error(code, place, message) }
     }
 
+    /// What stopped the start only leaves something as it was.
+    pub(super) fn kept(self, code: &'static str, stays: &str) -> Self {
+        Self { severity: Severity::Warning, code, message: format!("{}: {stays}", self.message), ..self }
+    }
+
+    /// What is wrong.
+    pub(super) fn message(&self) -> &str {
+        &self.message
+    }
+
     /// Means the file as a whole: no line, no excerpt.
     pub(super) fn whole_file(self) -> Self {
         Self { whole_file: true, ..self }
     }
 
     /// Says what would have been right.
-    pub(super) fn expected(self, expected: impl Into<String>) -> Self {
+    pub(super) fn expected(self, expected: impl Into<Box<str>>) -> Self {
         Self { expected: Some(expected.into()), ..self }
     }
 
     /// Says what to do.
-    pub(super) fn hint(self, hint: impl Into<String>) -> Self {
+    pub(super) fn hint(self, hint: impl Into<Box<str>>) -> Self {
         Self { hint: Some(hint.into()), ..self }
     }
 
     /// Says what to do, when there is something to say.
     pub(super) fn hint_if(self, hint: Option<String>) -> Self {
-        if hint.is_some() { Self { hint, ..self } } else { self }
+        match hint {
+            Some(hint) => self.hint(hint),
+            None => self,
+        }
     }
 
     /// Names a further place.
@@ -176,6 +189,11 @@ impl Problems {
         } else {
             *dropped += 1;
         }
+    }
+
+    /// Adds a problem, if there is one.
+    pub(super) fn extend(&mut self, problem: Option<Problem>) {
+        problem.into_iter().for_each(|problem| self.push(problem));
     }
 
     /// Takes back the errors listed since there were `before` that lie in one of the `lost` ranges of their file, except
@@ -274,8 +292,8 @@ fn finish_one(problem: Problem, sources: &Sources<'_>) -> Option<Diagnostic> {
         code: problem.code,
         message: problem.message,
         location,
-        expected: problem.expected,
-        hint: problem.hint,
+        expected: problem.expected.map(String::from),
+        hint: problem.hint.map(String::from),
         related: related.collect(),
     })
 }

@@ -51,6 +51,7 @@ pub(super) fn lower(reader: &mut Reader<'_>, table: &Table<'_>) -> GatewayDraft 
     let mut places = Vec::new();
     for table in reader.tables(table, "server", &schema::SERVER, SERVERS_MAX) {
         let (server, server_hosts) = lower_server(reader, &table);
+        reader.files.used_by(name.as_ref().map(|name| &name.value), servers.len());
         servers.push(server);
         hosts.push(server_hosts);
         places.push(reader.place(&table.span));

@@ -8,13 +8,15 @@
 //!
 //! Called by `cli/check` and by the supervisor at start and at each reload. Every problem of all files is
 //! found in one run; a configuration exists only when none of them is an error. Nothing here touches the
-//! network, and only [`load`] touches files.
+//! network, and only the functions without `text` in their names touch files.
 
 mod claims;
 mod client_match;
+mod clients;
 mod damage;
 mod diagnostic;
 mod drafts;
+pub mod effective;
 mod file;
 mod gateway;
 mod host;
@@ -45,16 +47,19 @@ mod virtual_service;
 
 use std::borrow::Cow;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 pub(crate) use diagnostic::visible;
 pub use diagnostic::{DIAGNOSTICS_MAX, Diagnostic, Excerpt, Location, Related, Severity};
 pub use process::{parse_cores, parse_ring_entries};
 pub use source::{FILE_BYTES_MAX, FILES_MAX};
+pub(crate) use units::{duration as parse_duration, show_time};
 
 use diagnostic::{Problem, Problems};
 use drafts::Drafts;
+use effective::Effective;
 use matching::Patterns;
-use model::Config;
+use model::{Config, Process};
 use pem::Store;
 use source::{FileId, Place, Sources};
 
@@ -65,6 +70,8 @@ pub struct Loaded {
     pub config: Option<Config>,
     /// Everything noticed, in the order of file and position.
     pub diagnostics: Vec<Diagnostic>,
+    /// What the next load is to start from, once the configuration is in effect.
+    pub effective: Effective,
 }
 
 /// Loads a file, or all `*.toml` files of a directory in the order of their names (not those of directories
@@ -72,19 +79,34 @@ pub struct Loaded {
 /// cannot be read is a diagnostic.
 #[must_use]
 pub fn load(path: &Path) -> Loaded {
-    let mut loader = Loader::default();
-    if !path.is_dir() {
-        loader.read(path.to_owned());
-        return loader.finish();
+    load_after(path, &Effective::default())
+}
+
+/// [`load`], while another configuration is in effect: what TLS stands on stays where its files can not be used any more.
+#[must_use]
+pub fn load_after(path: &Path, effective: &Effective) -> Loaded {
+    Loader { files: Store::after(effective), ..Loader::default() }.load(path)
+}
+
+/// Loads the text that is in effect once more, with the files that its TLS settings name as they are now.
+#[must_use]
+pub fn load_files(effective: &Effective) -> Loaded {
+    let mut loader = Loader { files: Store::after(effective), ..Loader::default() };
+    for (path, text) in &*effective.texts {
+        loader.add(path.clone(), Cow::Borrowed(text));
     }
-    match source::list(path) {
-        Ok(paths) if paths.is_empty() => {
-            loader.fail(path.to_owned(), "no-files", "the directory holds no *.toml file");
-        }
-        Ok(paths) => paths.into_iter().for_each(|path| loader.read(path)),
-        Err(reason) => loader.fail(path.to_owned(), "unreadable", &reason),
-    }
-    loader.finish()
+    let mut loaded = loader.finish();
+    loaded.effective.texts = Arc::clone(&effective.texts);
+    loaded
+}
+
+/// `[process]` of a configuration, whatever is with the files that its TLS settings name.
+///
+/// # Errors
+/// What is wrong with the text.
+pub fn load_process(path: &Path) -> Result<Process, Vec<Diagnostic>> {
+    let loaded = Loader { files: Store::unread(), ..Loader::default() }.load(path);
+    loaded.config.map(|config| config.process).ok_or(loaded.diagnostics)
 }
 
 /// Loads texts as if they were files of these names, in the order given. Touches no file.
@@ -132,6 +154,21 @@ struct Loader<'a> {
 }
 
 impl<'a> Loader<'a> {
+    fn load(mut self, path: &Path) -> Loaded {
+        if !path.is_dir() {
+            self.read(path.to_owned());
+            return self.finish();
+        }
+        match source::list(path) {
+            Ok(paths) if paths.is_empty() => {
+                self.fail(path.to_owned(), "no-files", "the directory holds no *.toml file");
+            }
+            Ok(paths) => paths.into_iter().for_each(|path| self.read(path)),
+            Err(reason) => self.fail(path.to_owned(), "unreadable", &reason),
+        }
+        self.finish()
+    }
+
     fn read(&mut self, path: PathBuf) {
         match source::read(&path) {
             Ok(text) => self.add(path, Cow::Owned(text)),
@@ -159,7 +196,6 @@ impl<'a> Loader<'a> {
 
     fn finish(mut self) -> Loaded {
         drop(self.patterns);
-        drop(self.files);
         if self.drafts.gateways.is_empty() && !self.drafts.damaged && self.sources.file(FileId(0)).is_some() {
             let place = Place::new(FileId(0), &(0..0));
             let problem = Problem::warning("no-gateway", place, "there is no gateway, so nothing is served");
@@ -167,6 +203,7 @@ impl<'a> Loader<'a> {
         }
         let config = lower::lower(self.drafts, &mut self.problems);
         let config = (self.problems.errors() == 0).then_some(config);
-        Loaded { config, diagnostics: self.problems.finish(&self.sources) }
+        let diagnostics = self.problems.finish(&self.sources);
+        Loaded { config, diagnostics, effective: self.files.finish(self.sources.into_texts()) }
     }
 }

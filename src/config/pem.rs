@@ -1,14 +1,16 @@
 //! Files that keys of the configuration name: found beside the file that names them, read within bounds. What was made of
-//! them is kept for the other servers that name them, too, as long as one configuration is loaded.
+//! them is kept for the other servers that name them, too, and for the next load (`effective`).
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::config::diagnostic::{Problem, visible};
+use crate::config::effective::{Effective, Made, PairPaths, Stamp, UsedFile};
 use crate::config::source::{self, Place};
 use crate::config::tree::{Reader, Table};
 use crate::tls::clients::{Crls, Roots};
+use crate::tls::digest::Sha256;
 use crate::tls::pair::Pair;
 use crate::tls::terms::Compiler;
 
@@ -21,16 +23,32 @@ pub(super) const CRL_BYTES_MAX: usize = 64 << 20;
 /// Bytes of a path (PATH_MAX).
 const PATH_BYTES_MAX: usize = 4096;
 
-/// What one run of loading has read. `None`: it could not be used, and that was said.
+/// What one run of loading has read, and what a generation before had.
 #[derive(Default)]
 pub(super) struct Store {
     /// The files there are, instead of those of the disk.
     given: Option<HashMap<PathBuf, Vec<u8>>>,
-    /// By the paths of certificate, key and OCSP response.
-    pub(super) pairs: HashMap<[PathBuf; 3], Option<Pair>>,
+    /// Nothing is read: only what the texts themselves say is of interest.
+    pub(super) unread: bool,
+    /// What the effective generation has: it stays where its file can not be used any more.
+    pub(super) before: Arc<Made>,
+    /// What stands under the paths of a certificate, its key and its OCSP response now.
+    pub(super) pairs: HashMap<PairPaths, Result<Pair, Vec<Problem>>>,
+    /// `None`: it could not be used, and that was said.
     pub(super) roots: HashMap<PathBuf, Option<Arc<Roots>>>,
     pub(super) crls: HashMap<PathBuf, Option<Arc<Crls>>>,
+    /// Why what is used of a file is what it held before.
+    pub(super) kept: HashMap<PathBuf, Arc<str>>,
+    /// What was said of a pair, once for all servers: by its paths and digest.
+    said: HashSet<(PairPaths, Sha256)>,
     pub(super) compiler: Compiler,
+    /// What servers use.
+    pub(super) made: Made,
+    pub(super) used: Vec<UsedFile>,
+    /// Those of `used` whose server is known.
+    owned: usize,
+    stamps: HashMap<PathBuf, Option<Stamp>>,
+    again_at: Option<i64>,
 }
 
 impl Store {
@@ -39,13 +57,68 @@ impl Store {
         Self { given: Some(files.iter().cloned().collect()), ..Self::default() }
     }
 
-    fn read(&self, path: &Path, bytes_max: usize) -> Result<Vec<u8>, String> {
+    /// Of no files, and none is missing.
+    pub(super) fn unread() -> Self {
+        Self { unread: true, ..Self::default() }
+    }
+
+    /// After a generation.
+    pub(super) fn after(effective: &Effective) -> Self {
+        let before = Arc::clone(&effective.made);
+        Self { compiler: Compiler::after(Arc::clone(&before.compiler)), before, ..Self::default() }
+    }
+
+    /// What the next load starts from.
+    pub(super) fn finish(mut self, texts: Vec<(PathBuf, String)>) -> Effective {
+        for (paths, used) in self.made.pairs.iter_mut().filter(|(_, used)| used.len() > 1) {
+            let fresh = self.pairs.get(paths).and_then(|fresh| fresh.as_ref().ok());
+            let before = self.before.pairs.get(paths).map_or(&[][..], Vec::as_slice);
+            let rank = |pair: &Pair| before.iter().position(|old| old.digest == pair.digest);
+            used.sort_by_key(|pair| (fresh.is_none_or(|fresh| fresh.digest != pair.digest), rank(pair)));
+        }
+        let mut stamps: Vec<_> = self.stamps.into_iter().collect();
+        stamps.sort_unstable_by(|(one, _), (other, _)| one.cmp(other));
+        let made = Made { compiler: Arc::new(self.compiler.finish()), ..self.made };
+        Effective {
+            texts: if stamps.is_empty() { Arc::default() } else { texts.into() },
+            made: Arc::new(made),
+            used: self.used.into(),
+            stamps: Arc::new(stamps),
+            again_at: self.again_at,
+        }
+    }
+
+    fn read(&mut self, path: &Path, bytes_max: usize) -> Result<Vec<u8>, String> {
         match &self.given {
-            None => source::read_bytes(path, bytes_max),
+            None => {
+                // Before the content: a change in between is seen later.
+                self.stamps.entry(path.to_owned()).or_insert_with(|| Stamp::of(path));
+                source::read_bytes(path, bytes_max)
+            }
             Some(given) => {
                 given.get(path).cloned().ok_or_else(|| "cannot read: no such file was handed in".to_owned())
             }
         }
+    }
+
+    /// Whether something of a pair is to be said: the first time.
+    pub(super) fn is_first(&mut self, paths: &PairPaths, digest: &Sha256) -> bool {
+        self.said.insert((paths.clone(), *digest))
+    }
+
+    /// Whose the files are that were taken down since the last call.
+    pub(super) fn used_by(&mut self, gateway: Option<&Arc<str>>, server: usize) {
+        let Some(gateway) = gateway else { return };
+        for file in self.used.iter_mut().skip(self.owned) {
+            file.gateway = Arc::clone(gateway);
+            file.server = server;
+        }
+        self.owned = self.used.len();
+    }
+
+    /// A time at which what was kept may go.
+    pub(super) fn look_again_at(&mut self, seconds: i64) {
+        self.again_at = Some(self.again_at.map_or(seconds, |first| first.min(seconds)));
     }
 
     fn exists(&self, path: &Path) -> bool {
@@ -97,10 +170,10 @@ pub(super) fn path(reader: &mut Reader<'_>, table: &Table<'_>, key: &'static str
     Some(Named { path, place: text.place, key, is_secret: key == "private_key" })
 }
 
-/// The content of a file.
-pub(super) fn read(reader: &mut Reader<'_>, named: &Named, bytes_max: usize) -> Option<Vec<u8>> {
+/// The content of a file, or what to say.
+pub(super) fn read(reader: &mut Reader<'_>, named: &Named, bytes_max: usize) -> Result<Vec<u8>, Problem> {
     let reason = match reader.files.read(&named.path, bytes_max) {
-        Ok(content) => return Some(content),
+        Ok(content) => return Ok(content),
         Err(reason) => reason,
     };
     let expected = "a readable file; a relative path starts at the directory of this file";
@@ -108,6 +181,5 @@ pub(super) fn read(reader: &mut Reader<'_>, named: &Named, bytes_max: usize) -> 
     let shown = if hidden { "its file".to_owned() } else { named.shown() };
     let message = format!("`{}`: {shown}: {reason}", named.key);
     let hint = hidden.then(|| "the path is not shown: a key may have been written in its place".to_owned());
-    reader.push(Problem::error("bad-file", named.place, message).expected(expected).hint_if(hint));
-    None
+    Err(Problem::error("bad-file", named.place, message).expected(expected).hint_if(hint))
 }

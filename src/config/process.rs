@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use crate::config::diagnostic::{Problem, visible};
 use crate::config::gateway::TIMER_RANGE;
@@ -11,6 +12,10 @@ use toml::de::DeValue;
 
 /// Shards of one process: as many CPUs as Linux counts on common builds.
 const CORES_MAX: u32 = 1024;
+
+/// Looks at certificates that come more often are work for nothing, or too rare to be expected.
+const CERTIFICATE_CHECK_MIN: Duration = Duration::from_millis(100);
+const CERTIFICATE_CHECK_MAX: Duration = Duration::from_secs(3600);
 
 const CORES_FORM: &str = "`\"auto\"`, `\"all\"`, a number of cores (`4`), a list of cores (`\"0-3,6\"`), or NUMA nodes (`\"numa:0\"`)";
 
@@ -45,7 +50,25 @@ pub(super) fn lower(reader: &mut Reader<'_>, table: &Table<'_>) -> Process {
         process.drain_timeout = timeout;
     }
     process.status_file = status_file(reader, table);
+    if let Some(interval) = certificate_check(reader, table) {
+        process.certificate_check = (!interval.is_zero()).then_some(interval);
+    }
     process
+}
+
+/// Zero for off.
+fn certificate_check(reader: &mut Reader<'_>, table: &Table<'_>) -> Option<Duration> {
+    let value = reader.any(table, "certificate_check")?;
+    if value.value.as_str() == Some("off") {
+        return Some(Duration::ZERO);
+    }
+    let interval = reader.duration(table, "certificate_check", Duration::ZERO..=CERTIFICATE_CHECK_MAX)?;
+    if interval.is_zero() || interval >= CERTIFICATE_CHECK_MIN {
+        return Some(interval);
+    }
+    let problem = Problem::error("out-of-range", value.place, "`certificate_check` is too short");
+    reader.push(problem.expected("`\"off\"`, or from 100ms up"));
+    None
 }
 
 fn ring_entries(reader: &mut Reader<'_>, table: &Table<'_>) -> Option<u32> {

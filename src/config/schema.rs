@@ -71,6 +71,7 @@ pub(super) static PROCESS: Schema = Schema::new(
         "buffer_bytes_max",
         "drain_timeout",
         "status_file",
+        "certificate_check",
     ],
     &["admin", "user", "group", "on_error", "metrics", "access_log", "log", "dns"],
 )

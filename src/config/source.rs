@@ -130,6 +130,15 @@ impl<'a> Sources<'a> {
         id
     }
 
+    /// The texts that were read, not those handed in.
+    pub(super) fn into_texts(self) -> Vec<(PathBuf, String)> {
+        let text = |source: Source<'_>| match source.text {
+            Cow::Owned(text) => Some((Arc::unwrap_or_clone(source.path), text)),
+            Cow::Borrowed(_) => None,
+        };
+        self.files.into_iter().filter_map(text).collect()
+    }
+
     /// The file of an id that [`Self::add`] gave.
     pub(super) fn file(&self, id: FileId) -> Option<&Source<'a>> {
         self.files.get(id.0 as usize)

@@ -3,26 +3,24 @@
 //! Certificates, keys and lists are read here, so that every problem with them has a place in the configuration. What
 //! they are worth is judged by [`crate::tls`]. Nothing of a private key ever stands in a message.
 
+use std::path::Path;
 use std::sync::Arc;
 
-use crate::config::client_match;
+use crate::config::clients::{self, Clients};
 use crate::config::diagnostic::{Problem, visible};
 use crate::config::drafts::HostAt;
+use crate::config::effective::{FileKind, UsedFile};
+use crate::config::host::show;
 use crate::config::https;
-use crate::config::model::{Protocol, ServerTls};
-use crate::config::pairs;
-use crate::config::pem::{self, CRL_BYTES_MAX, Named, PEM_BYTES_MAX};
+use crate::config::model::{Protocol, ServerTls, TlsTerms};
+use crate::config::pairs::{self, Choice};
 use crate::config::schema;
-use crate::config::tree::{At, Reader, Table};
-use crate::tls::clients::{ClientPolicy, Crls, Revocation, Roots};
-use crate::tls::digest::Sha256;
-use crate::tls::pair::read_chain;
+use crate::config::tree::{Reader, Table};
+use crate::tls::about::About;
+use crate::tls::clients::Roots;
 use crate::tls::suites;
 use crate::tls::terms::Wanted;
 use rustls::SupportedCipherSuite;
-
-/// Names or pins of clients in one list.
-const CLIENTS_MAX: usize = 10_000;
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum Mode {
@@ -111,7 +109,7 @@ fn by_mode(
             terminate(reader, table, protocol, hosts, None)
         }
         Mode::Mutual | Mode::OptionalMutual => {
-            let clients = clients(reader, table, mode == Mode::OptionalMutual);
+            let clients = clients::lower(reader, table, mode == Mode::OptionalMutual);
             let lost = clients.is_none();
             // What is wrong with the certificates shows all the same.
             terminate(reader, table, protocol, hosts, clients).filter(|_| !lost)
@@ -163,35 +161,120 @@ fn terminate(
     table: &Table<'_>,
     protocol: Protocol,
     hosts: &[HostAt],
-    clients: Option<ClientPolicy>,
+    clients: Option<Clients>,
 ) -> Option<ServerTls> {
     let errors_before = reader.problems.errors();
-    let pairs = pairs::read(reader, table, hosts);
+    let choices = pairs::read(reader, table, hosts);
     let (tls12, tls13) = versions(reader, table);
     let suites = cipher_suites(reader, table, tls12, tls13);
     // HTTP/1.0 is what old scripts and `curl -0` offer.
     let alpn: Vec<&'static [u8]> =
         if protocol == Protocol::Https { vec![b"http/1.1", b"http/1.0"] } else { Vec::new() };
-    if reader.problems.errors() > errors_before || pairs.is_empty() {
+    if reader.problems.errors() > errors_before || choices.is_empty() {
         return None;
     }
-    if tls12 && !pairs.iter().any(|pair| suites.iter().any(|suite| pair.signs(suite))) {
+    let wanted = Wanted { pairs: Vec::new(), clients: None, tls12, tls13, suites, alpn };
+    compile(reader, table, hosts, wanted, choices, clients)
+}
+
+/// Compiles the terms. Where new files do not work together, what was in use of them stays; which of them is to blame is
+/// found by trying.
+fn compile(
+    reader: &mut Reader<'_>,
+    table: &Table<'_>,
+    hosts: &[HostAt],
+    mut wanted: Wanted,
+    mut choices: Vec<Choice>,
+    mut clients: Option<Clients>,
+) -> Option<ServerTls> {
+    let has_older = choices.iter().any(|choice| choice.before.is_some());
+    let older_crls = clients.as_ref().and_then(|clients| clients.older_crls.clone());
+    let mut problem: Option<Problem> = None;
+    for (older_pairs, older) in [(false, false), (false, true), (true, false), (true, true)] {
+        if older_pairs && !has_older || older && older_crls.is_none() {
+            continue;
+        }
+        let pair = |choice: &Choice| {
+            choice.before.clone().filter(|_| older_pairs).unwrap_or_else(|| choice.pair.clone())
+        };
+        wanted.pairs = choices.iter().map(pair).collect();
+        wanted.clients = clients.as_ref().map(|clients| clients.policy.clone());
+        if let (true, Some(policy)) = (older, &mut wanted.clients) {
+            policy.crls.clone_from(&older_crls);
+        }
+        let terms = match work(reader, table, &wanted) {
+            Ok(terms) => terms,
+            Err(reason) => {
+                problem.get_or_insert(reason);
+                continue;
+            }
+        };
+        if let Some(problem) = problem {
+            let reason: Arc<str> = problem.message().into();
+            for choice in choices.iter_mut().filter(|_| older_pairs) {
+                let Some(before) = choice.before.take() else { continue };
+                choice.kept = Some(Arc::clone(&reason));
+                reader.push(pairs::kept(problem.clone(), &before));
+                choice.pair = before;
+            }
+            if let (true, Some(Clients { policy, crl: Some(crl), .. })) = (older, &mut clients) {
+                policy.crls = older_crls;
+                reader.files.kept.insert(crl.path.clone(), reason);
+                reader.push(problem.kept("crl-kept", "the lists before stay in use"));
+            }
+        }
+        list_files(reader, hosts, choices, clients);
+        return Some(ServerTls::Terminate(terms));
+    }
+    reader.problems.extend(problem);
+    None
+}
+
+/// Makes terms of what is wanted, or says why they do not work.
+fn work(reader: &mut Reader<'_>, table: &Table<'_>, wanted: &Wanted) -> Result<Arc<TlsTerms>, Problem> {
+    let Wanted { pairs, suites, tls12, .. } = wanted;
+    pairs::check_kinds(reader, table, pairs)?;
+    if *tls12 && !pairs.iter().any(|pair| suites.iter().any(|suite| pair.signs(suite))) {
         let place =
             reader.any(table, "cipher_suites").map_or_else(|| reader.place(&table.span), |value| value.place);
         let message = "no suite for TLS 1.2 goes with the kind of key of the certificate";
         let problem = Problem::error("bad-value", place, message);
         let hint = "`ECDHE_ECDSA` needs an ECDSA or Ed25519 key, `ECDHE_RSA` an RSA key";
-        reader.push(problem.expected("a suite for it, or `min_protocol_version = \"TLSV1_3\"`").hint(hint));
-        return None;
+        return Err(problem.expected("a suite for it, or `min_protocol_version = \"TLSV1_3\"`").hint(hint));
     }
-    let wanted = Wanted { pairs, clients, tls12, tls13, suites, alpn };
-    match reader.files.compiler.compile(&wanted) {
-        Ok(terms) => Some(ServerTls::Terminate(terms)),
-        Err(reason) => {
-            let message = format!("these TLS settings do not work: {reason}");
-            reader.push(Problem::error("bad-tls", reader.place(&table.span), message));
-            None
-        }
+    reader.files.compiler.compile(wanted).map_err(|reason| {
+        let message = format!("these TLS settings do not work: {reason}");
+        Problem::error("bad-tls", reader.place(&table.span), message)
+    })
+}
+
+/// Takes down which files the server uses.
+fn list_files(reader: &mut Reader<'_>, hosts: &[HostAt], choices: Vec<Choice>, clients: Option<Clients>) {
+    let hosts: Arc<[String]> = hosts.iter().map(|host| show(&host.value)).collect();
+    let file = |kind, path: &Path, digest, about: &Arc<About>, kept| UsedFile {
+        gateway: Arc::from(""),
+        server: 0,
+        hosts: Arc::clone(&hosts),
+        kind,
+        path: path.to_owned(),
+        digest,
+        about: Arc::clone(about),
+        kept,
+    };
+    let files = &mut *reader.files;
+    for Choice { pair, kept, certificate, paths, .. } in choices {
+        files.made.use_pair(&paths, &pair);
+        files.used.push(file(FileKind::Certificate, &certificate.path, pair.digest, &pair.about, kept));
+    }
+    let Some(Clients { policy, ca, crl, .. }) = clients else { return };
+    let kept = files.kept.get(&ca.path).cloned();
+    let Roots { digest, about, .. } = &*policy.roots;
+    files.used.push(file(FileKind::Authorities, &ca.path, *digest, about, kept));
+    files.made.roots.insert(ca.path, Arc::clone(&policy.roots));
+    if let (Some(crl), Some(crls)) = (crl, policy.crls) {
+        let kept = files.kept.get(&crl.path).cloned();
+        files.used.push(file(FileKind::RevocationLists, &crl.path, crls.source, &crls.about, kept));
+        files.made.crls.insert(crl.path, crls);
     }
 }
 
@@ -286,155 +369,4 @@ fn cipher_suites(
         }
     }
     chosen
-}
-
-fn clients(reader: &mut Reader<'_>, table: &Table<'_>, optional: bool) -> Option<ClientPolicy> {
-    reader.missing(
-        table,
-        "ca_certificates",
-        "`ca_certificates = \"..\"`, a PEM file with the clients' authorities",
-    );
-    let roots = pem::path(reader, table, "ca_certificates").and_then(|named| roots(reader, &named));
-    let list = pem::path(reader, table, "ca_crl");
-    if !table.has("ca_crl") {
-        for key in ["crl_depth", "crl_unknown_status", "crl_expired"] {
-            if let Some(value) = reader.any(table, key) {
-                let message = format!("`{key}` means nothing without `ca_crl`");
-                reader.push(Problem::error("misplaced-key", value.place, message).hint("remove the key"));
-            }
-        }
-    }
-    let answers = [("DENY", false), ("ALLOW", true)];
-    let revocation = Revocation {
-        leaf_only: reader
-            .word(table, "crl_depth", &[("CHAIN", false), ("LEAF", true)], &[])
-            .unwrap_or_default(),
-        allow_unknown: reader.word(table, "crl_unknown_status", &answers, &[]).unwrap_or_default(),
-        allow_expired: reader.word(table, "crl_expired", &answers, &[]).unwrap_or_default(),
-    };
-    let crls = list.and_then(|named| crls(reader, &named, revocation));
-    let details = client_match::details(reader, table);
-    let names = names(reader, table);
-    let [spki, certificates] =
-        ["verify_certificate_spki", "verify_certificate_hash"].map(|key| pins(reader, table, key));
-    if crls.is_none() && table.has("ca_crl") {
-        return None;
-    }
-    Some(ClientPolicy { optional, roots: roots?, crls, revocation, names, spki, certificates, details })
-}
-
-/// The authorities in a file, read once.
-fn roots(reader: &mut Reader<'_>, named: &Named) -> Option<Arc<Roots>> {
-    if let Some(known) = reader.files.roots.get(&named.path) {
-        return known.clone();
-    }
-    let roots = pem::read(reader, named, PEM_BYTES_MAX).and_then(|pem| {
-        let problem = |reason: &str| {
-            let message = format!("{} {reason}", named.shown());
-            Problem::error("bad-file", named.place, message)
-                .expected("PEM with the certificate of an authority")
-        };
-        match read_chain(&pem) {
-            Ok(chain) => match Roots::new(&chain) {
-                Ok(roots) => return Some(Arc::new(roots)),
-                Err(reason) => reader.push(problem(&format!("holds no authorities: {reason}"))),
-            },
-            Err(fault) => reader.push(problem(fault.reason).hint_if(fault.hint.map(str::to_owned))),
-        }
-        None
-    });
-    reader.files.roots.insert(named.path.clone(), roots.clone());
-    roots
-}
-
-/// The revocation lists in a file, read once.
-fn crls(reader: &mut Reader<'_>, named: &Named, revocation: Revocation) -> Option<Arc<Crls>> {
-    if let Some(known) = reader.files.crls.get(&named.path) {
-        return known.clone();
-    }
-    let crls = pem::read(reader, named, CRL_BYTES_MAX).and_then(|pem| match Crls::read(&pem) {
-        Ok(crls) => Some(Arc::new(crls)),
-        Err(reason) => {
-            let problem = Problem::error("bad-file", named.place, format!("{} {reason}", named.shown()));
-            let der = pem.first() == Some(&0x30);
-            let hint =
-                der.then(|| "turn it into PEM: openssl crl -inform DER -in FILE -out FILE.pem".to_owned());
-            reader.push(problem.expected("PEM with a certificate revocation list").hint_if(hint));
-            None
-        }
-    });
-    if let Some(next) = crls.as_ref().and_then(|crls| crls.next_update) {
-        let late = pairs::now() - next;
-        if late > 0 {
-            let ago = pairs::days(late);
-            let effect = if revocation.allow_expired { "it still counts" } else { "no client gets in" };
-            let message = format!("{} was to be renewed {ago} ago: {effect}", named.shown());
-            let problem = Problem::warning("crl-expired", named.place, message);
-            reader
-                .push(problem.hint("fetch a new list; `crl_expired = \"ALLOW\"` takes an old one meanwhile"));
-        }
-    }
-    reader.files.crls.insert(named.path.clone(), crls.clone());
-    crls
-}
-
-/// Names of clients: whole DNS names, URIs or e-mail addresses.
-fn names(reader: &mut Reader<'_>, table: &Table<'_>) -> Vec<Box<str>> {
-    let mut names = Vec::new();
-    for text in reader.strings(table, "subject_alt_names", CLIENTS_MAX) {
-        let plain = text.value.bytes().all(|byte| byte.is_ascii_graphic());
-        if plain && !text.value.is_empty() && !text.value.contains('*') {
-            names.push(Box::from(text.value));
-            continue;
-        }
-        let message = format!("`{}` is no name that a certificate can have", visible(text.value));
-        let problem = Problem::error("bad-value", text.place, message);
-        let hint = text
-            .value
-            .contains('*')
-            .then(|| "names are compared as a whole: there is no wildcard".to_owned());
-        reader.push(
-            problem.expected("a DNS name, a URI such as `spiffe://..`, or an e-mail address").hint_if(hint),
-        );
-    }
-    refuse_empty(reader, table, "subject_alt_names");
-    names
-}
-
-/// An empty list would let everybody in where nobody was meant.
-fn refuse_empty(reader: &mut Reader<'_>, table: &Table<'_>, key: &str) {
-    if table.has(key) {
-        let expected = "an entry, or no such key: then every client of the authorities gets in";
-        reader.missing_or_empty(table, key, expected);
-    }
-}
-
-/// SHA-256 fingerprints: base64, or hex with or without colons.
-fn pins(reader: &mut Reader<'_>, table: &Table<'_>, key: &str) -> Vec<Sha256> {
-    let mut pins = Vec::new();
-    for text in reader.strings(table, key, CLIENTS_MAX) {
-        match pin(text) {
-            Some(pin) => pins.push(pin),
-            None => {
-                let message = format!("`{}` is no SHA-256 fingerprint", visible(text.value));
-                let problem = Problem::error("bad-value", text.place, message);
-                reader.push(problem.expected("44 characters of base64, or 64 hexadecimal digits"));
-            }
-        }
-    }
-    refuse_empty(reader, table, key);
-    pins
-}
-
-fn pin(text: At<&str>) -> Option<Sha256> {
-    let hex: String = text.value.chars().filter(|c| *c != ':').collect();
-    let bytes = if hex.len() == 64 {
-        let digits = hex.as_bytes().chunks_exact(2);
-        digits
-            .map(|pair| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok())
-            .collect::<Option<Vec<u8>>>()?
-    } else {
-        data_encoding::BASE64.decode(text.value.as_bytes()).ok()?
-    };
-    bytes.try_into().ok()
 }

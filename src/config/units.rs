@@ -30,7 +30,7 @@ const BYTE_UNITS: [(&str, u64); 10] = [
 ///
 /// # Errors
 /// A sentence that says what is wrong.
-pub(super) fn duration(text: &str) -> Result<Duration, String> {
+pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     if text.is_empty() {
         return Err("a duration must not be empty".to_owned());
     }
@@ -120,6 +120,21 @@ pub(super) fn show_bytes(bytes: u64) -> String {
     bytes.to_string()
 }
 
+/// Writes a time, in seconds since 1970, as RFC 3339 has it.
+pub(crate) fn show_time(seconds: i64) -> String {
+    let (days, second) = (seconds.div_euclid(86_400), seconds.rem_euclid(86_400));
+    // Years begin in March here, so that a leap day is the last: then months have a rhythm of 153 days in five.
+    let from_march = days + 719_468;
+    let (era, day) = (from_march.div_euclid(146_097), from_march.rem_euclid(146_097));
+    let year = (day - day / 1460 + day / 36_524 - day / 146_096) / 365;
+    let day = day - (365 * year + year / 4 - year / 100);
+    let month = (5 * day + 2) / 153;
+    let day = day - (153 * month + 2) / 5 + 1;
+    let (year, month) = (era * 400 + year + month / 10, (month + 2) % 12 + 1);
+    let (hour, minute, second) = (second / 3600, second / 60 % 60, second % 60);
+    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z")
+}
+
 /// Splits where the first byte that `take` refuses stands; a character of several bytes is never cut.
 fn split_at(text: &str, take: impl Fn(u8) -> bool) -> (&str, &str) {
     let end = text.bytes().position(|byte| !take(byte)).unwrap_or(text.len());
@@ -144,6 +159,23 @@ mod tests {
         ] {
             assert_eq!(duration(text), Ok(Duration::from_millis(ms)), "{text}");
             assert_eq!(show_duration(Duration::from_millis(ms)), text);
+        }
+    }
+
+    /// Times agree with `date -u -d @SECONDS`.
+    #[test]
+    fn shows_times() {
+        for (seconds, text) in [
+            (0, "1970-01-01T00:00:00Z"),
+            (951_782_399, "2000-02-28T23:59:59Z"),
+            (951_782_400, "2000-02-29T00:00:00Z"),
+            (951_868_800, "2000-03-01T00:00:00Z"),
+            (4_107_542_400, "2100-03-01T00:00:00Z"),
+            (1_795_618_367, "2026-11-25T14:52:47Z"),
+            (-1, "1969-12-31T23:59:59Z"),
+            (253_402_300_799, "9999-12-31T23:59:59Z"),
+        ] {
+            assert_eq!(show_time(seconds), text);
         }
     }
 

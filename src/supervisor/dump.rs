@@ -198,7 +198,8 @@ impl Supervisor {
         if !self.dumps.awaited.is_empty() {
             return;
         }
-        let dump = self.dumps.finish(self.generation);
+        let mut dump = self.dumps.finish(self.generation);
+        dump["certificate_not_after_seconds"] = self.certificates.not_after();
         if let Some((lines, _)) = &self.stdout {
             lines.send(format!("dump {dump}\n").into_bytes());
         }

@@ -8,6 +8,8 @@ use std::sync::Arc;
 use std::thread;
 
 use super::event::{Event, EventSender};
+use super::reload::Cause;
+use crate::config::effective::Effective;
 use crate::config::model::Process;
 use crate::config::{self, Diagnostic};
 use crate::shard::process::ProcessLimits;
@@ -30,11 +32,11 @@ pub enum Source {
 }
 
 impl Source {
-    /// Reads and checks it.
+    /// Reads and checks it, with `effective` in effect meanwhile.
     #[must_use]
-    pub fn read(&self) -> config::Loaded {
+    pub fn read(&self, effective: &Effective) -> config::Loaded {
         match self {
-            Self::Path(path) => config::load(path),
+            Self::Path(path) => config::load_after(path, effective),
             Self::Text { name, text, files } => {
                 config::load_text_with(&[(name.clone(), text.to_string())], files)
             }
@@ -81,15 +83,27 @@ pub struct Loaded {
     pub generation: u64,
     /// All problems, warnings included.
     pub diagnostics: Vec<Diagnostic>,
-    /// `None` when one of them is an error.
-    pub build: Option<Build>,
+    /// What the next load starts from, unless this one comes to nothing.
+    pub effective: Effective,
+    /// What is to be done.
+    pub outcome: Outcome,
+}
+
+/// What is to be done with what was loaded.
+pub enum Outcome {
+    /// It is to be put into effect.
+    Built(Build),
+    /// Nothing: it has errors.
+    Errors,
+    /// Nothing: it is in effect.
+    Same,
 }
 
 /// Builds tables for `shards` shards from what was read; connections of gateways count in `limits`.
 #[must_use]
 pub fn build(read: config::Loaded, generation: u64, shards: usize, limits: &ProcessLimits) -> Loaded {
-    let config::Loaded { config, diagnostics } = read;
-    let build = config.map(|config| {
+    let config::Loaded { config, diagnostics, effective } = read;
+    let outcome = config.map_or(Outcome::Errors, |config| {
         let mut first = RoutingTable::build(&config, generation, 0);
         first.count_connections(|gateway| limits.gateway_connections(gateway));
         let others: Vec<_> = (1..shards).map(|shard| Box::new(first.for_shard(shard))).collect();
@@ -99,25 +113,37 @@ pub fn build(read: config::Loaded, generation: u64, shards: usize, limits: &Proc
             .collect();
         let mut tables = vec![Box::new(first)];
         tables.extend(others);
-        Build { process: config.process, listeners, tables }
+        Outcome::Built(Build { process: config.process, listeners, tables })
     });
-    Loaded { generation, diagnostics, build }
+    Loaded { generation, diagnostics, effective, outcome }
 }
 
-/// Reads `source` and builds from it on a thread of its own; the result comes as an event.
+/// Reads and builds on a thread of its own, with `effective` in effect meanwhile; the result comes as an event.
 ///
 /// # Errors
 /// When no thread can be started.
 pub fn load_aside(
+    cause: Cause,
     source: Source,
-    generation: u64,
-    shards: usize,
+    effective: Effective,
+    (generation, shards): (u64, usize),
     limits: Arc<ProcessLimits>,
     events: EventSender,
 ) -> io::Result<()> {
+    let load = move || {
+        let read = match cause {
+            Cause::Asked => source.read(&effective),
+            // The text may be half way to a change that nobody has asked for yet.
+            Cause::Certificates => config::load_files(&effective),
+        };
+        if cause == Cause::Certificates && read.config.is_some() && read.effective.serves_as(&effective) {
+            let config::Loaded { diagnostics, effective, .. } = read;
+            return Loaded { generation, diagnostics, effective, outcome: Outcome::Same };
+        }
+        build(read, generation, shards, &limits)
+    };
     thread::Builder::new().name("loader".into()).spawn(move || {
-        let loaded = build(source.read(), generation, shards, &limits);
-        let _ = events.send(Event::Loaded(Box::new(loaded)));
+        let _ = events.send(Event::Loaded(Box::new(load())));
     })?;
     Ok(())
 }

@@ -3,6 +3,7 @@
 //! [`start`] brings the shards up and makes the first generation effective; [`Supervisor::run`] then handles one
 //! [`event`] at a time until the process is to end. A [`reload`] goes the way of the first generation.
 
+pub mod certificates;
 pub mod cores;
 pub mod dump;
 pub mod event;
@@ -11,6 +12,7 @@ pub mod reload;
 pub mod signals;
 pub mod status;
 pub mod topology;
+mod watch;
 
 use std::collections::{BTreeSet, HashMap};
 use std::net::SocketAddr;
@@ -21,12 +23,14 @@ use std::time::{Duration, Instant};
 
 use signal_hook::consts::{SIGHUP, SIGUSR1};
 
+use self::certificates::Certificates;
 use self::dump::Dumps;
 use self::event::{Event, EventSender};
-use self::load::{ListenerSpec, Loaded, Source};
-use self::reload::Reload;
+use self::load::{ListenerSpec, Loaded, Outcome, Source};
+use self::reload::{Cause, Reload};
 use self::status::ReloadStatus;
 use crate::config::Diagnostic;
+use crate::config::effective::Effective;
 use crate::config::model::{AcceptSteering, Cores, Driver, Process, Protocol};
 use crate::lines::{Flush, Lines};
 use crate::shard::load::Loads;
@@ -110,8 +114,9 @@ pub struct Supervisor {
     /// Ports that were ours until some reload, and until when their listeners may take to close.
     closing_ports: HashMap<u16, Instant>,
     reload: Option<Reload>,
-    reload_again: bool,
+    reload_again: Option<Cause>,
     reloads: ReloadStatus,
+    certificates: Certificates,
     dumps: Dumps,
     /// Where dumps are printed. Its end waits for a reader a moment.
     stdout: Option<(Lines, Flush)>,
@@ -132,7 +137,7 @@ pub struct Supervisor {
 /// # Errors
 /// When the configuration has errors, or a shard or socket can not be had.
 pub fn start(source: Source, options: &Options) -> Result<Supervisor, StartError> {
-    let read = source.read();
+    let read = source.read(&Effective::default());
     let Some(config) = &read.config else { return Err(StartError::Config(read.diagnostics)) };
     let process = config.process.clone();
     if let Some(path) = &process.status_file {
@@ -157,8 +162,9 @@ pub fn start(source: Source, options: &Options) -> Result<Supervisor, StartError
         specs: Vec::new(),
         closing_ports: HashMap::new(),
         reload: None,
-        reload_again: false,
+        reload_again: None,
         reloads: ReloadStatus::default(),
+        certificates: Certificates::default(),
         dumps: Dumps::default(),
         stdout: Lines::new("stdout", std::io::stdout(), DUMPS_MAX).ok(),
         status_file_open: false,
@@ -260,7 +266,7 @@ impl Supervisor {
     }
 
     fn install_first(&mut self, loaded: Loaded) -> Result<(), StartError> {
-        if loaded.build.is_none() {
+        if matches!(loaded.outcome, Outcome::Errors) {
             return Err(StartError::Config(loaded.diagnostics));
         }
         self.take_loaded(loaded);
@@ -361,13 +367,15 @@ impl Supervisor {
 
     fn handle(&mut self, event: Event) -> Option<End> {
         match event {
+            Event::CertificatesChanged => self.request_reload(Cause::Certificates),
+            Event::CertificatesDue => self.certificates_due(),
             Event::Loaded(loaded) => self.take_loaded(*loaded),
             Event::Shard(id, event) => return self.handle_shard(id, event),
             Event::Signal(SIGHUP) => {
                 self.reloads.requests += 1;
                 // Before the configuration is read: who sees the old count takes no earlier reload for the answer.
                 self.update_status_file();
-                self.request_reload();
+                self.request_reload(Cause::Asked);
                 // A drain answers at once.
                 self.update_status_file();
             }

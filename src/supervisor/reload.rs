@@ -1,5 +1,8 @@
 //! A new generation in two phases: every shard prepares it and says so, then all commit; whatever fails before that
 //! leaves the old generation as it was. Requests for a reload that arrive during one become one more.
+//!
+//! New certificates make a generation, too, of the text that is in effect. What `ringgate reload` waits for is only what
+//! was asked for.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -7,8 +10,9 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use super::Supervisor;
-use super::load::{Build, ListenerSpec, Loaded, load_aside};
+use super::load::{Build, ListenerSpec, Loaded, Outcome, load_aside};
 use super::status::Warning;
+use crate::config::effective::Effective;
 use crate::config::model::Process;
 use crate::config::render::{self, Colour};
 use crate::config::{Diagnostic, Severity};
@@ -27,6 +31,15 @@ enum Phase {
     Committing { done: usize },
 }
 
+/// Why there is to be a new generation.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub enum Cause {
+    /// Files that TLS settings name have changed.
+    Certificates,
+    /// Somebody asked for it; the files are read then, too.
+    Asked,
+}
+
 /// How long a closed listener may take to let go of its port: what its queue holds is taken in first.
 const PORT_CLOSE_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -36,6 +49,7 @@ const PROBLEMS_TOLD_MAX: usize = 20;
 /// A reload under way.
 pub struct Reload {
     generation: u64,
+    cause: Cause,
     /// Requests for a reload received when it began: it answers them.
     begun: u64,
     process: Option<Process>,
@@ -45,14 +59,17 @@ pub struct Reload {
     opened: HashMap<ListenerKey, SocketAddr>,
     failures: Vec<String>,
     warnings: Vec<Warning>,
+    effective: Effective,
+    diagnostics: Vec<Diagnostic>,
 }
 
 impl Reload {
-    fn new(generation: u64, begun: u64, phase: Phase) -> Self {
+    fn new(generation: u64, cause: Cause, begun: u64, phase: Phase) -> Self {
         // Loading has no deadline of its own: a large configuration on a busy host takes the time it takes.
         let timeout = if phase == Phase::Loading { Duration::from_secs(600) } else { PHASE_TIMEOUT };
         Self {
             generation,
+            cause,
             begun,
             process: None,
             phase,
@@ -61,6 +78,8 @@ impl Reload {
             opened: HashMap::new(),
             failures: Vec::new(),
             warnings: Vec::new(),
+            effective: Effective::default(),
+            diagnostics: Vec::new(),
         }
     }
 
@@ -72,53 +91,66 @@ impl Reload {
 }
 
 impl Supervisor {
-    pub(super) fn request_reload(&mut self) {
+    pub(super) fn request_reload(&mut self, cause: Cause) {
         if self.draining.is_some() {
-            tracing::warn!("not reloading: draining");
-            self.reloads.finish(self.reloads.requests, Some("the process is draining".into()), Vec::new());
+            if cause == Cause::Asked {
+                tracing::warn!("not reloading: draining");
+                let requests = self.reloads.requests;
+                self.reloads.finish(requests, Some("the process is draining".into()), Vec::new());
+            }
             return;
         }
         if self.reload.is_some() {
-            self.reload_again = true;
+            self.reload_again = self.reload_again.max(Some(cause));
             return;
         }
         let generation = self.generation + 1;
-        self.reload = Some(Reload::new(generation, self.reloads.requests, Phase::Loading));
-        let (source, events) = (self.source.clone(), self.events.clone());
-        let limits = Arc::clone(&self.limits);
-        if let Err(error) = load_aside(source, generation, self.shards.len(), limits, events) {
+        self.reload = Some(Reload::new(generation, cause, self.reloads.requests, Phase::Loading));
+        let (source, effective) = (self.source.clone(), self.certificates.effective.clone());
+        let (shards, limits, events) = (self.shards.len(), Arc::clone(&self.limits), self.events.clone());
+        if let Err(error) = load_aside(cause, source, effective, (generation, shards), limits, events) {
             self.abort_reload(&format!("no thread could be started to load the configuration: {error}"));
         }
     }
 
     /// Takes a loaded configuration into its first phase, or says why not.
     pub(super) fn take_loaded(&mut self, loaded: Loaded) {
-        let Loaded { generation, diagnostics, build } = loaded;
-        let waits = |reload: &Reload| reload.generation == generation && reload.phase == Phase::Loading;
-        let wanted = self.reload.as_ref().is_some_and(waits);
-        if !wanted && self.generation > 0 {
+        let Loaded { generation, diagnostics, effective, outcome } = loaded;
+        let waits = |reload: &&Reload| reload.generation == generation && reload.phase == Phase::Loading;
+        let waiting = self.reload.as_ref().filter(waits);
+        let (cause, begun) = match waiting {
+            Some(reload) => (reload.cause, reload.begun),
+            // The start does not wait.
+            None if self.generation == 0 => (Cause::Asked, 0),
             // Given up meanwhile, for a drain for example.
-            return;
-        }
-        if !diagnostics.is_empty() {
-            let texts: String =
-                diagnostics.iter().map(|diagnostic| render::text(diagnostic, Colour::Plain)).collect();
-            tracing::warn!("the configuration has problems:\n{texts}");
-        }
-        let Some(build) = build else {
-            return self.abort_reload(&told(&diagnostics));
+            None => return,
+        };
+        self.log_diagnostics(cause, &diagnostics);
+        let build = match outcome {
+            Outcome::Built(build) => build,
+            Outcome::Errors => return self.abort_reload(&told(&diagnostics)),
+            Outcome::Same => {
+                self.reload = None;
+                self.take_effective(effective, diagnostics);
+                return self.next_reload();
+            }
         };
         let warnings = diagnostics.iter().map(Warning::of).collect();
-        if let Err(error) = self.prepare(generation, build, warnings) {
+        let mut reload = Reload::new(generation, cause, begun, Phase::Preparing { ready: 0 });
+        (reload.effective, reload.diagnostics) = (effective, diagnostics);
+        if let Err(error) = self.prepare(reload, build, warnings) {
             self.abort_reload(&error);
         }
     }
 
-    fn prepare(&mut self, generation: u64, build: Build, mut warnings: Vec<Warning>) -> Result<(), String> {
+    fn prepare(
+        &mut self,
+        mut reload: Reload,
+        build: Build,
+        mut warnings: Vec<Warning>,
+    ) -> Result<(), String> {
         let Build { process, listeners, tables } = build;
-        let shards = self.shards.len();
-        let begun = self.reload.as_ref().map_or(0, |reload| reload.begun);
-        let mut reload = Reload::new(generation, begun, Phase::Preparing { ready: 0 });
+        let (shards, generation) = (self.shards.len(), reload.generation);
         let mut sockets: Vec<Vec<BoundListener>> = (0..shards).map(|_| Vec::new()).collect();
         for spec in &listeners {
             if self.listening.contains_key(&spec.key) {
@@ -131,7 +163,7 @@ impl Supervisor {
                 shard.push(BoundListener { key: spec.key.clone(), socket, steering: Arc::clone(&steering) });
             }
         }
-        if self.generation > 0 {
+        if self.generation > 0 && reload.cause == Cause::Asked {
             let own = self.own_warnings(&process);
             own.iter().for_each(|warning| tracing::warn!("{}", warning.message));
             warnings.extend(own);
@@ -232,7 +264,8 @@ impl Supervisor {
     }
 
     fn finish(&mut self, reload: Reload) {
-        let Reload { generation, begun, process, specs, opened, failures, warnings, .. } = reload;
+        let Reload { generation, cause, begun, process, specs, opened, failures, warnings, .. } = reload;
+        let Reload { effective, diagnostics, .. } = reload;
         self.generation = generation;
         if let Some(process) = process {
             self.take_process(process);
@@ -259,7 +292,10 @@ impl Supervisor {
             tracing::info!(generation, "reloaded");
             error = format!("generation {generation} is effective, but: {error}");
         }
-        self.reloads.finish(begun, (!failures.is_empty()).then_some(error), warnings);
+        if cause == Cause::Asked {
+            self.reloads.finish(begun, (!failures.is_empty()).then_some(error), warnings);
+        }
+        self.take_effective(effective, diagnostics);
         self.next_reload();
     }
 
@@ -310,7 +346,7 @@ impl Supervisor {
 
     /// A drain ends a reload that has not come to its commit: it could open listeners behind the drain's back.
     pub(super) fn drop_reload(&mut self) {
-        self.reload_again = false;
+        self.reload_again = None;
         let committing = |reload: &Reload| matches!(reload.phase, Phase::Committing { .. });
         if self.reload.as_ref().is_some_and(|reload| !committing(reload)) {
             self.abort_reload("the process is draining");
@@ -319,11 +355,13 @@ impl Supervisor {
 
     /// Gives a reload up; the generation before stays.
     pub(super) fn abort_reload(&mut self, reason: &str) {
-        let (generation, begun) = match self.reload.take() {
-            Some(reload) => (reload.generation, reload.begun),
-            None => (self.generation + 1, self.reloads.requests),
+        let (generation, cause, begun) = match self.reload.take() {
+            Some(reload) => (reload.generation, reload.cause, reload.begun),
+            None => (self.generation + 1, Cause::Asked, self.reloads.requests),
         };
-        self.reloads.finish(begun, Some(reason.to_owned()), Vec::new());
+        if cause == Cause::Asked {
+            self.reloads.finish(begun, Some(reason.to_owned()), Vec::new());
+        }
         self.tell_all(|| ShardCommand::Abort { generation });
         // A start that fails says so itself.
         if self.generation > 0 {
@@ -331,12 +369,13 @@ impl Supervisor {
             let reason = reason.lines().next().unwrap_or_default();
             tracing::error!("not reloaded, generation {} stays: {reason}", self.generation);
         }
+        self.watch_certificates();
         self.next_reload();
     }
 
     fn next_reload(&mut self) {
-        if std::mem::take(&mut self.reload_again) {
-            self.request_reload();
+        if let Some(cause) = self.reload_again.take() {
+            self.request_reload(cause);
         }
         self.update_status_file();
     }

@@ -1,8 +1,8 @@
 //! The status file: who runs, what is effective and how the last reload ended, for scripts and `ringgate reload`.
 //!
 //! Written whole beside its place and renamed, so that a reader never sees half of it. The supervisor writes it when
-//! it starts to serve, at each request for a reload and at its end, when shards told their load, and when it drains; it
-//! goes away with the process.
+//! it starts to serve, at each request for a reload and at its end, when files of certificates changed, when shards told their
+//! load, and when it drains; it goes away with the process.
 
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use super::certificates::CertificateStatus;
 use super::dump::LoadStatus;
 use super::{Listening, Supervisor};
 use crate::config::Diagnostic;
@@ -23,7 +24,7 @@ use crate::sys::process::start_ticks;
 const ERROR_BYTES_MAX: usize = 16 * 1024;
 
 /// Bytes read of a file in our place: more than the largest that is ever written.
-const STATUS_BYTES_MAX: u64 = 4 * 1024 * 1024;
+const STATUS_BYTES_MAX: u64 = 64 * 1024 * 1024;
 
 /// Warnings of a reload in the file; the log has all.
 const WARNINGS_TOLD_MAX: usize = 20;
@@ -44,6 +45,9 @@ pub struct Status {
     /// Load of the shards, when SIGUSR1 last asked for it.
     #[serde(default)]
     pub load: LoadStatus,
+    /// Certificates and what else TLS settings name.
+    #[serde(default)]
+    pub certificates: CertificateStatus,
     /// What it listens on.
     pub listening: Vec<ListeningStatus>,
 }
@@ -294,6 +298,7 @@ impl Supervisor {
             state: if self.draining.is_some() { State::Draining } else { State::Serving },
             reload: self.reloads.clone(),
             load: self.dumps.status.clone(),
+            certificates: self.certificates.status.clone(),
             listening: self.listening().into_iter().map(entry).collect(),
         })
     }

@@ -15,7 +15,8 @@ use rustls::{
 };
 use x509_parser::prelude::{CertificateRevocationList, FromDer, GeneralName, X509Certificate, X509Version};
 
-use super::digest::{Parts, Sha256};
+use super::about::About;
+use super::digest::{self, Parts, Sha256};
 use super::identity::CertDetail;
 
 /// What a server asks of its clients' certificates.
@@ -55,7 +56,9 @@ pub struct Revocation {
 pub struct Roots {
     store: Arc<RootCertStore>,
     /// Of their bytes.
-    digest: Sha256,
+    pub digest: Sha256,
+    /// For people.
+    pub about: Arc<About>,
 }
 
 impl Roots {
@@ -70,7 +73,8 @@ impl Roots {
         }
         let mut parts = Parts::new();
         parts.list(b"roots", certificates.iter().map(AsRef::as_ref));
-        Ok(Self { store: Arc::new(store), digest: parts.finish() })
+        let about = About::authorities(certificates.iter().map(AsRef::as_ref));
+        Ok(Self { store: Arc::new(store), digest: parts.finish(), about: Arc::new(about) })
     }
 }
 
@@ -80,8 +84,12 @@ pub struct Crls {
     lists: Vec<CertificateRevocationListDer<'static>>,
     /// Of their bytes.
     digest: Sha256,
+    /// Of the text they were read from.
+    pub source: Sha256,
     /// Seconds since 1970 at which the first of them is out of date.
     pub next_update: Option<i64>,
+    /// For people.
+    pub about: Arc<About>,
 }
 
 impl Crls {
@@ -91,6 +99,7 @@ impl Crls {
     /// A sentence on which of them can not be used.
     pub fn new(lists: Vec<CertificateRevocationListDer<'static>>) -> Result<Self, String> {
         let mut next_update: Option<i64> = None;
+        let mut about = About::default();
         for (at, list) in (1..).zip(&lists) {
             let (_, parsed) = CertificateRevocationList::from_der(list)
                 .map_err(|_| format!("list {at} is no certificate revocation list"))?;
@@ -103,10 +112,15 @@ impl Crls {
             }
             let next = parsed.next_update().map(|time| time.timestamp());
             next_update = [next_update, next].into_iter().flatten().min();
+            if at == 1 {
+                about = About::list(&parsed, lists.len() - 1);
+            }
         }
         let mut parts = Parts::new();
         parts.list(b"crls", lists.iter().map(AsRef::as_ref));
-        Ok(Self { digest: parts.finish(), lists, next_update })
+        about.not_after = next_update;
+        let digest = parts.finish();
+        Ok(Self { digest, source: digest, lists, next_update, about: Arc::new(about) })
     }
 
     /// Reads a PEM file.
@@ -119,7 +133,7 @@ impl Crls {
             .map_err(|error| format!("is not PEM: {error}"))?;
         match lists.is_empty() {
             true => Err("holds no certificate revocation list".to_owned()),
-            false => Self::new(lists),
+            false => Ok(Self { source: digest::of([pem]), ..Self::new(lists)? }),
         }
     }
 }

@@ -5,6 +5,13 @@ use aws_lc_rs::digest::{Context, SHA256};
 /// SHA-256 of something.
 pub type Sha256 = [u8; 32];
 
+/// Of several byte strings, one after another.
+pub(crate) fn of<'p>(parts: impl IntoIterator<Item = &'p [u8]>) -> Sha256 {
+    let mut digest = Parts::new();
+    parts.into_iter().for_each(|part| digest.add(part));
+    digest.finish()
+}
+
 /// A digest over parts that can not be shifted into each other: each goes in behind its length.
 pub(super) struct Parts(Context);
 

@@ -13,6 +13,9 @@ use rustls::sign::{CertifiedKey, SigningKey};
 use rustls::{Error, InconsistentKeys, SupportedCipherSuite};
 use x509_parser::prelude::{FromDer, X509Certificate, X509Version};
 
+use super::about::About;
+use super::digest::{self, Sha256};
+
 /// What handshakes of a server are signed with.
 #[derive(Clone)]
 pub struct Pair {
@@ -24,6 +27,16 @@ pub struct Pair {
     pub not_after: i64,
     /// The first certificate of the chain (the server's is 1) that did not issue the one before it.
     pub gap: Option<usize>,
+    /// Of the texts it was read from: [`digest_of`].
+    pub digest: Sha256,
+    /// For people.
+    pub about: Arc<About>,
+}
+
+/// Equal for equal texts of chain, key and OCSP response.
+#[must_use]
+pub fn digest_of(chain: &[u8], key: &[u8], ocsp_response: Option<&[u8]>) -> Sha256 {
+    digest::of([chain, key].into_iter().chain(ocsp_response))
 }
 
 /// What is wrong with a file. Nothing of a key stands in it.
@@ -72,6 +85,7 @@ pub fn read_pair(
     key: &[u8],
     ocsp_response: Option<Vec<u8>>,
 ) -> Result<Pair, PairFault> {
+    let digest = digest_of(chain, key, ocsp_response.as_deref());
     let chain = read_chain(chain).map_err(PairFault::Certificate)?;
     let fault = |reason| PairFault::Certificate(Fault::new(reason));
     let parsed: Vec<X509Certificate<'_>> = chain
@@ -88,6 +102,7 @@ pub fn read_pair(
         (leaf.validity().not_before.timestamp(), leaf.validity().not_after.timestamp());
     let linked =
         |pair: &[X509Certificate<'_>]| matches!(pair, [lower, upper] if lower.issuer() == upper.subject());
+    let about = Arc::new(About::certificate(leaf));
     let gap = parsed.windows(2).position(|pair| !linked(pair)).map(|at| at + 2);
     drop(parsed);
     let key = read_key(provider, key).map_err(PairFault::Key)?;
@@ -101,7 +116,7 @@ pub fn read_pair(
         check_response(response).map_err(PairFault::Response)?;
     }
     certified.ocsp = ocsp_response;
-    Ok(Pair { certified: Arc::new(certified), not_before, not_after, gap })
+    Ok(Pair { certified: Arc::new(certified), not_before, not_after, gap, digest, about })
 }
 
 fn mismatch(certified: &CertifiedKey) -> PairFault {
@@ -178,6 +193,12 @@ fn check_response(response: &[u8]) -> Result<(), Fault> {
 }
 
 impl Pair {
+    /// Whether clients take it at this time, in seconds since 1970.
+    #[must_use]
+    pub const fn is_valid(&self, now: i64) -> bool {
+        self.not_before <= now && now <= self.not_after
+    }
+
     /// Whether a suite of TLS 1.2 goes with the kind of key. Those of TLS 1.3 say nothing of it.
     #[must_use]
     pub fn signs(&self, suite: &SupportedCipherSuite) -> bool {

@@ -1,7 +1,7 @@
 //! From what an operator wants of TLS at a server to what rustls makes handshakes with, and its fingerprints: equal
 //! terms, equal fingerprints, whenever and from whichever file they were read.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, LazyLock};
 
 use rustls::crypto::CryptoProvider;
@@ -11,8 +11,9 @@ use rustls::sign::CertifiedKey;
 use rustls::{ServerConfig, SupportedCipherSuite, SupportedProtocolVersion, version};
 
 use super::clients::{ClientPolicy, verifier};
-use super::digest::{Parts, Sha256};
+use super::digest::{self, Parts, Sha256};
 use super::pair::Pair;
+use super::rehearsal::rehearse;
 use super::tickets::Tickets;
 use crate::config::model::{TlsMode, TlsTerms};
 
@@ -71,14 +72,30 @@ impl Wanted {
 
 /// Compiles terms; equal ones become one object, and so do equal policies on clients: lists of revoked certificates are
 /// large.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub struct Compiler {
     terms: HashMap<Sha256, Arc<TlsTerms>>,
     verifiers: HashMap<Sha256, Arc<dyn ClientCertVerifier>>,
+    /// Of the generation before: what is equal is not made again.
+    before: Option<Arc<Self>>,
+    /// Policies with kinds of keys that went through a handshake.
+    tried: HashSet<Sha256>,
 }
 
 impl Compiler {
-    /// Compiles the terms.
+    /// One that takes what is equal from another.
+    #[must_use]
+    pub fn after(before: Arc<Self>) -> Self {
+        Self { before: (!before.terms.is_empty()).then_some(before), ..Self::default() }
+    }
+
+    /// Forgets the one before.
+    #[must_use]
+    pub fn finish(self) -> Self {
+        Self { before: None, tried: HashSet::new(), ..self }
+    }
+
+    /// Compiles the terms, and tries new ones in a handshake.
     ///
     /// # Errors
     /// A sentence on what can not be used together.
@@ -95,6 +112,13 @@ impl Compiler {
         if let Some(known) = self.terms.get(&key) {
             return Ok(Arc::clone(known));
         }
+        if let Some(known) = self.before.as_ref().and_then(|before| before.terms.get(&key)).cloned() {
+            self.terms.insert(key, Arc::clone(&known));
+            if let Some(clients) = &wanted.clients {
+                self.verifiers.insert(clients.digest(), Arc::clone(&known.clients));
+            }
+            return Ok(known);
+        }
         let clients = match &wanted.clients {
             Some(policy) => self.verifier(policy)?,
             None => WebPkiClientVerifier::no_client_auth(),
@@ -105,10 +129,21 @@ impl Compiler {
             Some(_) => TlsMode::Mutual,
         };
         let config = Arc::new(server_config(wanted, &clients, Tickets::new(fingerprint, mode))?);
+        if self.is_to_be_tried(wanted, &policy) {
+            wanted.pairs.iter().try_for_each(|pair| rehearse(&config, pair))?;
+        }
         let details = wanted.clients.as_ref().map(|policy| policy.details.clone()).unwrap_or_default();
         let terms = Arc::new(TlsTerms { mode, config, details, clients, policy, fingerprint });
         self.terms.insert(key, Arc::clone(&terms));
         Ok(terms)
+    }
+
+    /// New pairs are tried one and all. At a start there is nothing to fall back to, and there may be thousands: there one
+    /// of each sort is, for 1 ms with RSA; that key and certificate belong together is known by then.
+    fn is_to_be_tried(&mut self, wanted: &Wanted, policy: &Sha256) -> bool {
+        let kinds = wanted.pairs.iter().map(|pair| pair.about.key.as_bytes());
+        let sort = digest::of([&policy[..]].into_iter().chain(kinds));
+        self.tried.insert(sort) || self.before.is_some()
     }
 
     fn verifier(&mut self, policy: &ClientPolicy) -> Result<Arc<dyn ClientCertVerifier>, String> {
@@ -116,7 +151,11 @@ impl Compiler {
         if let Some(known) = self.verifiers.get(&digest) {
             return Ok(Arc::clone(known));
         }
-        let verifier = verifier(policy, &PROVIDER)?;
+        let known = self.before.as_ref().and_then(|before| before.verifiers.get(&digest)).cloned();
+        let verifier = match known {
+            Some(known) => known,
+            None => verifier(policy, &PROVIDER)?,
+        };
         self.verifiers.insert(digest, Arc::clone(&verifier));
         Ok(verifier)
     }

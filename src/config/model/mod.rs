@@ -73,6 +73,8 @@ pub struct Process {
     pub drain_timeout: Duration,
     /// Where the supervisor keeps its status for scripts; an absolute path, fixed while the process lives.
     pub status_file: Option<PathBuf>,
+    /// How often the files that TLS settings name are looked at; `None`: at reloads only.
+    pub certificate_check: Option<Duration>,
 }
 
 impl Default for Process {
@@ -87,6 +89,7 @@ impl Default for Process {
             buffer_bytes_max: 1 << 30,
             drain_timeout: Duration::from_secs(30),
             status_file: None,
+            certificate_check: Some(Duration::from_secs(5)),
         }
     }
 }

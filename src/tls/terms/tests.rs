@@ -444,7 +444,7 @@ fn equal_terms_are_shared() {
     let pair = ca.server(&rcgen::PKCS_ECDSA_P256_SHA256);
     let mut stapled = CertifiedKey::clone(&pair.certified);
     stapled.ocsp = Some(b"response".to_vec());
-    let stapled = Pair { certified: Arc::new(stapled), ..pair };
+    let stapled = Pair { certified: Arc::new(stapled), ..pair.clone() };
     let mut compiler = Compiler::default();
     let mut with = |pair: &Pair, tls12| {
         compiler.compile(&Wanted { tls12, ..wanted(vec![pair.clone()], Some(policy(&ca))) }).unwrap()
