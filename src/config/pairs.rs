@@ -67,18 +67,35 @@ fn read_one(reader: &mut Reader<'_>, table: &Table<'_>, hosts: &[HostAt]) -> Opt
     if ocsp.is_none() && table.has("ocsp_response") {
         return None;
     }
-    let files = Files { certificate: certificate?, key: key?, ocsp };
-    let paths = files.paths();
-    let pair = match reader.files.pairs.get(&paths) {
-        Some(known) => known.clone(),
-        None => {
-            let pair = load(reader, &files);
-            reader.files.pairs.insert(paths, pair.clone());
-            pair
-        }
-    }?;
+    let files = Files { certificate: certificate?, key: key?, ocsp, owner: Owner::Server };
+    let pair = load_once(reader, &files)?;
     warn_of_uncovered(reader, &files.certificate, &pair, hosts);
     Some(pair)
+}
+
+/// Reads what is shown to endpoints: `client_certificate` with `private_key`.
+pub(super) fn read_client(reader: &mut Reader<'_>, table: &Table<'_>) -> Option<Pair> {
+    reader.missing(
+        table,
+        "client_certificate",
+        "`client_certificate = \"..\"`, a PEM file: the certificate, then its chain",
+    );
+    reader.missing(table, "private_key", "`private_key = \"..\"`, a PEM file");
+    let certificate = pem::path(reader, table, "client_certificate");
+    let key = pem::path(reader, table, "private_key");
+    let files = Files { certificate: certificate?, key: key?, ocsp: None, owner: Owner::Client };
+    load_once(reader, &files)
+}
+
+/// A pair whose files may have been read already.
+fn load_once(reader: &mut Reader<'_>, files: &Files) -> Option<Pair> {
+    let paths = files.paths();
+    if let Some(known) = reader.files.pairs.get(&paths) {
+        return known.clone();
+    }
+    let pair = load(reader, files);
+    reader.files.pairs.insert(paths, pair.clone());
+    pair
 }
 
 /// The files of a pair.
@@ -86,6 +103,31 @@ struct Files {
     certificate: Named,
     key: Named,
     ocsp: Option<Named>,
+    owner: Owner,
+}
+
+/// Which side of a handshake shows a pair.
+#[derive(Clone, Copy)]
+enum Owner {
+    Client,
+    Server,
+}
+
+impl Owner {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Client => "client",
+            Self::Server => "server",
+        }
+    }
+
+    /// Who looks at it.
+    const fn peers(self) -> &'static str {
+        match self {
+            Self::Client => "endpoints",
+            Self::Server => "clients",
+        }
+    }
 }
 
 impl Files {
@@ -97,7 +139,7 @@ impl Files {
 
 /// Reads a pair, and says what is wrong with its files.
 fn load(reader: &mut Reader<'_>, files: &Files) -> Option<Pair> {
-    let Files { certificate, key, ocsp } = files;
+    let Files { certificate, key, ocsp, owner } = files;
     let chain = pem::read(reader, certificate, PEM_BYTES_MAX);
     let secret = pem::read(reader, key, PEM_BYTES_MAX);
     let response = match ocsp {
@@ -112,8 +154,8 @@ fn load(reader: &mut Reader<'_>, files: &Files) -> Option<Pair> {
     }
     match read_pair(&PROVIDER, &chain, &secret, response) {
         Ok(pair) => {
-            warn_of_dates(reader, certificate, &pair);
-            warn_of_gap(reader, certificate, &pair);
+            warn_of_dates(reader, certificate, &pair, *owner);
+            warn_of_gap(reader, certificate, &pair, *owner);
             Some(pair)
         }
         Err(fault) => {
@@ -124,16 +166,17 @@ fn load(reader: &mut Reader<'_>, files: &Files) -> Option<Pair> {
 }
 
 fn refuse(reader: &mut Reader<'_>, files: &Files, fault: PairFault) {
-    let Files { certificate, key, ocsp } = files;
+    let Files { certificate, key, ocsp, owner } = files;
+    let owner = owner.name();
     let mismatch = format!("{} is not the key of {}", key.shown(), certificate.shown());
-    let of_file = |named: &Named, fault: Fault, expected| {
+    let of_file = |named: &Named, fault: Fault, expected: &str| {
         let message = format!("{} {}", named.shown(), fault.reason);
-        let problem = Problem::error("bad-file", named.place, message).expected(expected);
+        let problem = Problem::error("bad-file", named.place, message).expected(expected.to_owned());
         problem.hint_if(fault.hint.map(str::to_owned))
     };
     let problem = match fault {
         PairFault::Certificate(fault) => {
-            of_file(certificate, fault, "a PEM file: the server's certificate, then its chain")
+            of_file(certificate, fault, &format!("a PEM file: the {owner}'s certificate, then its chain"))
         }
         PairFault::Key(fault) => of_file(key, fault, "a PEM file with one RSA, ECDSA or Ed25519 key"),
         PairFault::Response(fault) => {
@@ -145,24 +188,27 @@ fn refuse(reader: &mut Reader<'_>, files: &Files, fault: PairFault) {
             .related(certificate.place, "the certificate"),
         PairFault::Order => Problem::error("bad-file", key.place, mismatch)
             .expected("the key of the first certificate in the file")
-            .hint("it is the key of a later one: the server's own certificate comes first, then its chain")
+            .hint(format!(
+                "it is the key of a later one: the {owner}'s own certificate comes first, then its chain"
+            ))
             .related(certificate.place, "the certificate"),
     };
     reader.push(problem);
 }
 
 /// Also a certificate that has ended is served: whoever must reach this host can still decide to.
-fn warn_of_dates(reader: &mut Reader<'_>, certificate: &Named, pair: &Pair) {
+fn warn_of_dates(reader: &mut Reader<'_>, certificate: &Named, pair: &Pair, owner: Owner) {
+    let peers = owner.peers();
     let now = now();
     let shown = certificate.shown();
     let (message, hint) = if now > pair.not_after {
         (
-            format!("{shown} ended {} ago: clients refuse it", days(now - pair.not_after)),
+            format!("{shown} ended {} ago: {peers} refuse it", days(now - pair.not_after)),
             "renew the certificate",
         )
     } else if now < pair.not_before {
         (
-            format!("{shown} is good only in {}: clients refuse it", days(pair.not_before - now)),
+            format!("{shown} is good only in {}: {peers} refuse it", days(pair.not_before - now)),
             "check the clock of this host and that of the authority",
         )
     } else if pair.not_after - now < WARNING_DAYS * DAY {
@@ -187,15 +233,15 @@ pub(super) fn days(seconds: i64) -> String {
     }
 }
 
-fn warn_of_gap(reader: &mut Reader<'_>, certificate: &Named, pair: &Pair) {
+fn warn_of_gap(reader: &mut Reader<'_>, certificate: &Named, pair: &Pair, owner: Owner) {
     let Some(at) = pair.gap else { return };
     let shown = certificate.shown();
     let message = format!("certificate {at} of {shown} did not issue certificate {}", at - 1);
     let problem = Problem::warning("chain-order", certificate.place, message);
     reader.push(
         problem
-            .expected("the server's certificate, then the one that issued it, and so on")
-            .hint("some clients do not find the way to their authority"),
+            .expected(format!("the {}'s certificate, then the one that issued it, and so on", owner.name()))
+            .hint(format!("some {} do not find the way to their authority", owner.peers())),
     );
 }
 

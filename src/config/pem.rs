@@ -5,10 +5,13 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use rustls_native_certs::{CertificateResult, load_native_certs};
+
 use crate::config::diagnostic::{Problem, visible};
 use crate::config::source::{self, Place};
 use crate::config::tree::{Reader, Table};
 use crate::tls::clients::{Crls, Roots};
+use crate::tls::origination;
 use crate::tls::pair::Pair;
 use crate::tls::terms::Compiler;
 
@@ -31,6 +34,9 @@ pub(super) struct Store {
     pub(super) roots: HashMap<PathBuf, Option<Arc<Roots>>>,
     pub(super) crls: HashMap<PathBuf, Option<Arc<Crls>>>,
     pub(super) compiler: Compiler,
+    pub(super) originations: origination::Compiler,
+    /// The authorities that this host trusts, once they were asked for.
+    system: Option<Result<Arc<Roots>, String>>,
 }
 
 impl Store {
@@ -53,6 +59,20 @@ impl Store {
             None => path.metadata().is_ok_and(|metadata| metadata.is_file()),
             Some(given) => given.contains_key(path),
         }
+    }
+
+    /// The authorities that this host trusts, or why there are none. Read once.
+    pub(super) fn system_roots(&mut self) -> Result<Arc<Roots>, String> {
+        let given = self.given.is_some();
+        let load = || {
+            let found = if given { CertificateResult::default() } else { load_native_certs() };
+            let reason = || match found.errors.first() {
+                Some(error) => error.to_string(),
+                None => "none is installed".to_owned(),
+            };
+            Roots::usable(&found.certs).map(Arc::new).ok_or_else(reason)
+        };
+        self.system.get_or_insert_with(load).clone()
     }
 
     /// Whether anybody may read the file.

@@ -5,6 +5,7 @@ mod files;
 mod generated;
 mod layer4;
 mod meaning;
+mod origination;
 mod tls;
 
 use std::path::{Path, PathBuf};

@@ -195,7 +195,7 @@ fn terminate(
     }
 }
 
-fn versions(reader: &mut Reader<'_>, table: &Table<'_>) -> (bool, bool) {
+pub(super) fn versions(reader: &mut Reader<'_>, table: &Table<'_>) -> (bool, bool) {
     let words = [("TLS_AUTO", None), ("TLSV1_2", Some(2)), ("TLSV1_3", Some(3))];
     let mut version = |key| {
         let older = reader
@@ -238,7 +238,7 @@ fn modern(reader: &Reader<'_>, table: &Table<'_>) -> bool {
     reader.any(table, "cipher_profile").is_some_and(|value| value.value.as_str() == Some("MODERN"))
 }
 
-fn cipher_suites(
+pub(super) fn cipher_suites(
     reader: &mut Reader<'_>,
     table: &Table<'_>,
     tls12: bool,
@@ -295,6 +295,24 @@ fn clients(reader: &mut Reader<'_>, table: &Table<'_>, optional: bool) -> Option
         "`ca_certificates = \"..\"`, a PEM file with the clients' authorities",
     );
     let roots = pem::path(reader, table, "ca_certificates").and_then(|named| roots(reader, &named));
+    let (crls, revocation) = revocation(reader, table, "no client gets in");
+    let details = client_match::details(reader, table);
+    let without = "then every client of the authorities gets in";
+    let names = names(reader, table, without);
+    let [spki, certificates] =
+        ["verify_certificate_spki", "verify_certificate_hash"].map(|key| pins(reader, table, key, without));
+    if crls.is_none() && table.has("ca_crl") {
+        return None;
+    }
+    Some(ClientPolicy { optional, roots: roots?, crls, revocation, names, spki, certificates, details })
+}
+
+/// The revocation lists and how they are used. `effect` is that of a list out of date.
+pub(super) fn revocation(
+    reader: &mut Reader<'_>,
+    table: &Table<'_>,
+    effect: &str,
+) -> (Option<Arc<Crls>>, Revocation) {
     let list = pem::path(reader, table, "ca_crl");
     if !table.has("ca_crl") {
         for key in ["crl_depth", "crl_unknown_status", "crl_expired"] {
@@ -312,19 +330,11 @@ fn clients(reader: &mut Reader<'_>, table: &Table<'_>, optional: bool) -> Option
         allow_unknown: reader.word(table, "crl_unknown_status", &answers, &[]).unwrap_or_default(),
         allow_expired: reader.word(table, "crl_expired", &answers, &[]).unwrap_or_default(),
     };
-    let crls = list.and_then(|named| crls(reader, &named, revocation));
-    let details = client_match::details(reader, table);
-    let names = names(reader, table);
-    let [spki, certificates] =
-        ["verify_certificate_spki", "verify_certificate_hash"].map(|key| pins(reader, table, key));
-    if crls.is_none() && table.has("ca_crl") {
-        return None;
-    }
-    Some(ClientPolicy { optional, roots: roots?, crls, revocation, names, spki, certificates, details })
+    (list.and_then(|named| crls(reader, &named, revocation, effect)), revocation)
 }
 
 /// The authorities in a file, read once.
-fn roots(reader: &mut Reader<'_>, named: &Named) -> Option<Arc<Roots>> {
+pub(super) fn roots(reader: &mut Reader<'_>, named: &Named) -> Option<Arc<Roots>> {
     if let Some(known) = reader.files.roots.get(&named.path) {
         return known.clone();
     }
@@ -348,7 +358,7 @@ fn roots(reader: &mut Reader<'_>, named: &Named) -> Option<Arc<Roots>> {
 }
 
 /// The revocation lists in a file, read once.
-fn crls(reader: &mut Reader<'_>, named: &Named, revocation: Revocation) -> Option<Arc<Crls>> {
+fn crls(reader: &mut Reader<'_>, named: &Named, revocation: Revocation, effect: &str) -> Option<Arc<Crls>> {
     if let Some(known) = reader.files.crls.get(&named.path) {
         return known.clone();
     }
@@ -367,7 +377,7 @@ fn crls(reader: &mut Reader<'_>, named: &Named, revocation: Revocation) -> Optio
         let late = pairs::now() - next;
         if late > 0 {
             let ago = pairs::days(late);
-            let effect = if revocation.allow_expired { "it still counts" } else { "no client gets in" };
+            let effect = if revocation.allow_expired { "it still counts" } else { effect };
             let message = format!("{} was to be renewed {ago} ago: {effect}", named.shown());
             let problem = Problem::warning("crl-expired", named.place, message);
             reader
@@ -378,8 +388,8 @@ fn crls(reader: &mut Reader<'_>, named: &Named, revocation: Revocation) -> Optio
     crls
 }
 
-/// Names of clients: whole DNS names, URIs or e-mail addresses.
-fn names(reader: &mut Reader<'_>, table: &Table<'_>) -> Vec<Box<str>> {
+/// Names of certificates: whole DNS names, URIs or e-mail addresses. `without` says what holds where there are none.
+pub(super) fn names(reader: &mut Reader<'_>, table: &Table<'_>, without: &str) -> Vec<Box<str>> {
     let mut names = Vec::new();
     for text in reader.strings(table, "subject_alt_names", CLIENTS_MAX) {
         let plain = text.value.bytes().all(|byte| byte.is_ascii_graphic());
@@ -397,20 +407,19 @@ fn names(reader: &mut Reader<'_>, table: &Table<'_>) -> Vec<Box<str>> {
             problem.expected("a DNS name, a URI such as `spiffe://..`, or an e-mail address").hint_if(hint),
         );
     }
-    refuse_empty(reader, table, "subject_alt_names");
+    refuse_empty(reader, table, "subject_alt_names", without);
     names
 }
 
 /// An empty list would let everybody in where nobody was meant.
-fn refuse_empty(reader: &mut Reader<'_>, table: &Table<'_>, key: &str) {
+fn refuse_empty(reader: &mut Reader<'_>, table: &Table<'_>, key: &str, without: &str) {
     if table.has(key) {
-        let expected = "an entry, or no such key: then every client of the authorities gets in";
-        reader.missing_or_empty(table, key, expected);
+        reader.missing_or_empty(table, key, &format!("an entry, or no such key: {without}"));
     }
 }
 
 /// SHA-256 fingerprints: base64, or hex with or without colons.
-fn pins(reader: &mut Reader<'_>, table: &Table<'_>, key: &str) -> Vec<Sha256> {
+fn pins(reader: &mut Reader<'_>, table: &Table<'_>, key: &str, without: &str) -> Vec<Sha256> {
     let mut pins = Vec::new();
     for text in reader.strings(table, key, CLIENTS_MAX) {
         match pin(text) {
@@ -422,7 +431,7 @@ fn pins(reader: &mut Reader<'_>, table: &Table<'_>, key: &str) -> Vec<Sha256> {
             }
         }
     }
-    refuse_empty(reader, table, key);
+    refuse_empty(reader, table, key, without);
     pins
 }
 

@@ -1,13 +1,15 @@
-//! TLS that ends here, without I/O: who we are and whom we take (`pair`, `clients`, `tickets`, compiled by `terms`), and
-//! what the bytes of a connection mean (`machine`).
+//! TLS that ends or begins here, without I/O: who we are and whom we take (`pair`, `clients`, `tickets`, compiled by
+//! `terms`), what endpoints we trust (`origination`), and what the bytes of a connection mean (`machine`).
 //!
-//! [`machine`] is the one place that knows rustls' connection type; `downstream::wire` moves the bytes, `config::tls`
-//! reads the files.
+//! [`machine`] is the one place that knows rustls' connection types; `wire` moves the bytes, `config::tls` and
+//! `config::origination` read the files.
 
 pub mod clients;
 pub mod digest;
+pub mod fault;
 pub mod identity;
 pub mod machine;
+pub mod origination;
 pub mod pair;
 pub mod suites;
 pub mod terms;

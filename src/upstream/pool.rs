@@ -10,17 +10,20 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::config::model::UpstreamTls;
 use crate::shard::deadlines::Timer;
 use crate::shard::stats::Stats;
 use crate::sys::socket::{Liveness, Socket};
+use crate::upstream::handshake::Origination;
 use crate::upstream::trouble::{Fault, Line, Troubles};
+use crate::wire::Wire;
 
 /// A connection to an endpoint. The timer stands before the socket: it must go first.
 pub struct Connection {
     /// Bounds the operation under way.
     pub timer: Timer,
-    /// The socket.
-    pub socket: Socket,
+    /// Its bytes.
+    pub wire: Wire,
     /// Whether a request went over it before this one.
     pub reused: bool,
     stats: Rc<Stats>,
@@ -31,7 +34,7 @@ impl Connection {
     #[must_use]
     pub fn new(socket: Socket, timer: Timer, stats: Rc<Stats>) -> Self {
         stats.upstream_open.add();
-        Self { timer, socket, reused: false, stats }
+        Self { timer, wire: Wire::new(socket), reused: false, stats }
     }
 }
 
@@ -49,10 +52,13 @@ struct Idle {
     expires_ms: u64,
 }
 
-/// One address as a shard knows it, shared by all clusters and generations that name it.
+/// One address as a shard knows it, shared by all clusters and generations that name it and speak TLS there in the same
+/// way, or none.
 pub struct Endpoint {
     /// Where to connect.
     pub address: SocketAddr,
+    /// How TLS is spoken there.
+    pub origination: Option<Origination>,
     idle: RefCell<Vec<Idle>>,
     troubles: Troubles,
 }
@@ -60,8 +66,9 @@ pub struct Endpoint {
 impl Endpoint {
     /// An endpoint without connections.
     #[must_use]
-    pub fn new(address: SocketAddr) -> Self {
-        Self { address, idle: RefCell::default(), troubles: Troubles::default() }
+    pub fn new(address: SocketAddr, tls: Option<&Arc<UpstreamTls>>) -> Self {
+        let origination = tls.map(|settings| Origination::new(settings, address));
+        Self { address, origination, idle: RefCell::default(), troubles: Troubles::default() }
     }
 
     /// The newest idle connection that is still good.
@@ -70,7 +77,7 @@ impl Endpoint {
             let idle = self.idle.borrow_mut().pop()?;
             let mut connection = idle.connection;
             connection.stats.upstream_idle.sub();
-            if idle.expires_ms > now_ms && connection.socket.liveness() == Liveness::Alive {
+            if idle.expires_ms > now_ms && connection.wire.liveness() == Liveness::Alive {
                 connection.stats.upstream_reused.add();
                 connection.reused = true;
                 return Some(connection);
@@ -123,7 +130,7 @@ impl Endpoint {
         self.idle.borrow_mut().retain(|idle| {
             let look = looks > 0;
             looks -= usize::from(look);
-            let alive = !look || idle.connection.socket.liveness() == Liveness::Alive;
+            let alive = !look || idle.connection.wire.liveness() == Liveness::Alive;
             let keep = alive && idle.expires_ms > now_ms;
             if !keep {
                 idle.connection.stats.upstream_idle.sub();
