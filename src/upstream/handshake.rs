@@ -96,8 +96,10 @@ impl Origination {
             if !machine.is_handshaking() {
                 return Ok(machine);
             }
+            // An endpoint may take its time: it is waited for without a buffer.
+            let ready = connection.wire.readable().await;
             let (result, received) = connection.wire.read(Buffer::new(Class::Medium)).await;
-            if !matches!(result, Ok(1..)) {
+            if ready.is_err() || !matches!(result, Ok(1..)) {
                 return Err(TlsFault::Closed);
             }
             fed = machine.feed(received, &mut Buffer::default());
