@@ -1,5 +1,6 @@
 //! TLS towards endpoints: what goes over it, when connections and sessions are used again, and when another endpoint is.
 
+use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -9,7 +10,7 @@ use rustls::version::{TLS12, TLS13};
 use crate::origination::{BOTH, Site, all_to, get};
 use crate::pressure::Dump;
 use crate::support::tls::{Authority, TlsClient};
-use crate::support::tls_backend::{TlsBackend, TlsConn};
+use crate::support::tls_backend::{TlsBackend, TlsConn, accept};
 use crate::support::{Backend, Client, Failure, Gate, Gateway, config};
 
 const SNI: &str = ", sni = \"b.test\"";
@@ -320,6 +321,32 @@ both_drivers! {
         let gateway = Gateway::start(driver, &tcp_to(&[backend.address()], &site.simple(", sni = \"c.test\"")));
         assert_eq!(connect(&gateway).until_end(), Err(Failure::Reset));
         gateway.wait_stderr("is for another name than");
+    }
+
+    /// The PROXY protocol's header comes before the handshake.
+    fn headers_precede_tls(driver) {
+        let site = Site::new();
+        let config = site.server(&["b.test"]);
+        let backend = Backend::start(move |conn| {
+            let (mut stream, mut line) = (conn.stream(), Vec::new());
+            while !line.ends_with(b"\r\n") {
+                let mut byte = [0];
+                stream.read_exact(&mut byte).unwrap();
+                line.extend(byte);
+            }
+            assert!(line.starts_with(b"PROXY TCP4 127.0.0.1 127.0.0.1 "), "{line:?}");
+            let (mut stream, handshake) = accept(conn, &config);
+            assert_eq!(handshake.error, None);
+            let mut bytes = [0; 4];
+            stream.read_exact(&mut bytes).unwrap();
+            stream.write_all(&bytes).unwrap();
+        });
+        let policy = format!("traffic_policy = {{ proxy_protocol = {{}}, tls = {{ {} }} }}", site.simple(SNI));
+        let text = tcp_to(&[], "").split("[[service]]").next().unwrap().to_owned();
+        let gateway = Gateway::start(driver, &(text + &config::service("app", &[backend.address()], &policy)));
+        let mut client = connect(&gateway);
+        client.send("ping");
+        assert_eq!(client.bytes(4).unwrap(), b"ping");
     }
 
     /// TLS ends at the gateway and begins anew behind it; and TLS that passes through is wrapped once more.

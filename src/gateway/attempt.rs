@@ -194,7 +194,7 @@ impl<'c> Attempt<'c> {
             };
             let cost = self.outgoing.len();
             let outgoing = std::mem::take(&mut self.outgoing);
-            let (result, outgoing) = connection.wire.write_all(outgoing, rearm).await;
+            let (result, outgoing) = connection.write_all(outgoing, rearm).await;
             self.outgoing = outgoing;
             if result.is_err() {
                 if timer.as_ref().is_some_and(Timer::fired) {

@@ -113,7 +113,7 @@ impl Incoming<'_> {
                 return Err(malformed("response_head_too_large").into());
             }
             let silent = self.buffer.is_empty() && !spoke;
-            let (result, buffer) = self.connection.wire.read(std::mem::take(&mut self.buffer)).await;
+            let (result, buffer) = self.connection.read(std::mem::take(&mut self.buffer)).await;
             self.buffer = buffer;
             match result {
                 Ok(1..) => {}
@@ -235,7 +235,7 @@ impl Incoming<'_> {
             flushed
         };
         let read = async {
-            let read = connection.wire.read(std::mem::take(&mut self.buffer)).await;
+            let read = connection.read(std::mem::take(&mut self.buffer)).await;
             connection.timer.disarm();
             read
         };

@@ -5,14 +5,17 @@
 //! endpoint sends unasked after that look can not be told from its answer, in HTTP/1.
 
 use std::cell::RefCell;
+use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::config::model::UpstreamTls;
+use crate::gateway::stream::ByteStream;
 use crate::shard::deadlines::Timer;
 use crate::shard::stats::Stats;
+use crate::sys::buffer::Buffer;
 use crate::sys::socket::{Liveness, Socket};
 use crate::upstream::handshake::Origination;
 use crate::upstream::trouble::{Fault, Line, Troubles};
@@ -35,6 +38,22 @@ impl Connection {
     pub fn new(socket: Socket, timer: Timer, stats: Rc<Stats>) -> Self {
         stats.upstream_open.add();
         Self { timer, wire: Wire::new(socket), reused: false, stats }
+    }
+
+    /// [`ByteStream::read`] of an exchange. What TLS needs for it is boxed: exchanges over plain TCP stay small.
+    pub async fn read(&self, buffer: Buffer) -> (io::Result<usize>, Buffer) {
+        match self.wire.plain() {
+            Some(socket) => socket.read(buffer).await,
+            None => Box::pin(self.wire.read(buffer)).await,
+        }
+    }
+
+    /// [`ByteStream::write_all`] of an exchange, boxed in the same way.
+    pub async fn write_all(&self, buffer: Buffer, advance: impl Fn()) -> (io::Result<()>, Buffer) {
+        match self.wire.plain() {
+            Some(socket) => socket.write_all(buffer, advance).await,
+            None => Box::pin(self.wire.write_all(buffer, advance)).await,
+        }
     }
 }
 

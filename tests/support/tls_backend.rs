@@ -75,7 +75,8 @@ impl TlsBackend {
     }
 }
 
-fn accept(conn: &Conn, config: &Arc<ServerConfig>) -> (Stream, Handshake) {
+/// Makes a handshake on a connection.
+pub(crate) fn accept(conn: &Conn, config: &Arc<ServerConfig>) -> (Stream, Handshake) {
     let mut socket = conn.stream();
     socket.set_read_timeout(Some(DEADLINE)).unwrap();
     let mut connection = ServerConnection::new(Arc::clone(config)).unwrap();
