@@ -5,9 +5,9 @@
 //! ```text
 //! downstream/listener -> downstream/accept -> downstream/handover -> downstream/session
 //!   TCP, TLS: -> downstream/detect (client_hello, table/layer4) -> gateway/passthrough -> gateway/relay,
-//!             or downstream/handshake (tls/machine), and on over downstream/wire
+//!             or downstream/handshake (tls/machine), and on over TLS (wire)
 //!   HTTP: -> downstream/active -> http1/request (+ http1/target) -> gateway/plan (table/*)
-//!   -> upstream/balance -> upstream/pool | upstream/connect
+//!   -> upstream/balance -> upstream/pool | upstream/connect (+ upstream/handshake)
 //!   -> gateway/exchange -> gateway/attempt -> gateway/incoming (http1/response, http1/rewrite)
 //!   -> downstream/response_sink -> back to downstream/active, or gateway/tunnel after an upgrade
 //! ```
@@ -35,3 +35,4 @@ pub mod sys;
 pub mod table;
 pub mod tls;
 pub mod upstream;
+pub mod wire;

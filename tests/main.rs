@@ -37,6 +37,8 @@ mod lifecycle;
 mod lingering;
 mod logs;
 mod mixed;
+mod origination;
+mod origination_traffic;
 mod passthrough;
 mod paths;
 mod pressure;

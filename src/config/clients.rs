@@ -32,6 +32,31 @@ pub(super) fn lower(reader: &mut Reader<'_>, table: &Table<'_>, optional: bool) 
     );
     let ca = pem::path(reader, table, "ca_certificates").filter(|_| !reader.files.unread);
     let roots = ca.as_ref().and_then(|named| roots(reader, named));
+    let Lists { crl, crls, revocation } = revocation(reader, table, "no client gets in");
+    let details = client_match::details(reader, table);
+    let without = "then every client of the authorities gets in";
+    let names = names(reader, table, without);
+    let [spki, certificates] =
+        ["verify_certificate_spki", "verify_certificate_hash"].map(|key| pins(reader, table, key, without));
+    if crls.is_none() && table.has("ca_crl") {
+        return None;
+    }
+    let used = crl.as_ref().and_then(|named| reader.files.before.crls.get(&named.path)).cloned();
+    let older_crls = used.filter(|used| crls.as_ref().is_some_and(|crls| crls.source != used.source));
+    let policy =
+        ClientPolicy { optional, roots: roots?, crls, revocation, names, spki, certificates, details };
+    Some(Clients { policy, ca: ca?, crl, older_crls })
+}
+
+/// Revocation lists, the file they stand in, and how they are used.
+pub(super) struct Lists {
+    pub(super) crl: Option<Named>,
+    pub(super) crls: Option<Arc<Crls>>,
+    pub(super) revocation: Revocation,
+}
+
+/// Reads the lists and how they are used. `effect` is that of a list out of date.
+pub(super) fn revocation(reader: &mut Reader<'_>, table: &Table<'_>, effect: &str) -> Lists {
     let crl = pem::path(reader, table, "ca_crl").filter(|_| !reader.files.unread);
     if !table.has("ca_crl") {
         for key in ["crl_depth", "crl_unknown_status", "crl_expired"] {
@@ -49,23 +74,12 @@ pub(super) fn lower(reader: &mut Reader<'_>, table: &Table<'_>, optional: bool) 
         allow_unknown: reader.word(table, "crl_unknown_status", &answers, &[]).unwrap_or_default(),
         allow_expired: reader.word(table, "crl_expired", &answers, &[]).unwrap_or_default(),
     };
-    let crls = crl.as_ref().and_then(|named| crls(reader, named, revocation));
-    let details = client_match::details(reader, table);
-    let names = names(reader, table);
-    let [spki, certificates] =
-        ["verify_certificate_spki", "verify_certificate_hash"].map(|key| pins(reader, table, key));
-    if crls.is_none() && table.has("ca_crl") {
-        return None;
-    }
-    let used = crl.as_ref().and_then(|named| reader.files.before.crls.get(&named.path)).cloned();
-    let older_crls = used.filter(|used| crls.as_ref().is_some_and(|crls| crls.source != used.source));
-    let policy =
-        ClientPolicy { optional, roots: roots?, crls, revocation, names, spki, certificates, details };
-    Some(Clients { policy, ca: ca?, crl, older_crls })
+    let crls = crl.as_ref().and_then(|named| crls(reader, named, revocation, effect));
+    Lists { crl, crls, revocation }
 }
 
 /// The authorities in a file, read once. Where it can not be used, those in use stay.
-fn roots(reader: &mut Reader<'_>, named: &Named) -> Option<Arc<Roots>> {
+pub(super) fn roots(reader: &mut Reader<'_>, named: &Named) -> Option<Arc<Roots>> {
     if let Some(known) = reader.files.roots.get(&named.path) {
         return known.clone();
     }
@@ -98,7 +112,7 @@ fn read_roots(reader: &mut Reader<'_>, named: &Named) -> Result<Roots, Problem> 
 }
 
 /// The revocation lists in a file, read once. Where it can not be used, or is out of date, those in use stay.
-fn crls(reader: &mut Reader<'_>, named: &Named, revocation: Revocation) -> Option<Arc<Crls>> {
+fn crls(reader: &mut Reader<'_>, named: &Named, revocation: Revocation, effect: &str) -> Option<Arc<Crls>> {
     if let Some(known) = reader.files.crls.get(&named.path) {
         return known.clone();
     }
@@ -113,7 +127,7 @@ fn crls(reader: &mut Reader<'_>, named: &Named, revocation: Revocation) -> Optio
         }
         (Ok(crls), _) => {
             if is_late(&crls) {
-                let effect = if revocation.allow_expired { "it still counts" } else { "no client gets in" };
+                let effect = if revocation.allow_expired { "it still counts" } else { effect };
                 reader.push(late_crls(named, &crls).kept("crl-expired", effect));
             }
             Some(crls)
@@ -157,8 +171,8 @@ fn late_crls(named: &Named, crls: &Crls) -> Problem {
     problem.hint("fetch a new list; `crl_expired = \"ALLOW\"` takes an old one meanwhile")
 }
 
-/// Names of clients: whole DNS names, URIs or e-mail addresses.
-fn names(reader: &mut Reader<'_>, table: &Table<'_>) -> Vec<Box<str>> {
+/// Names of certificates: whole DNS names, URIs or e-mail addresses. `without` says what holds where there are none.
+pub(super) fn names(reader: &mut Reader<'_>, table: &Table<'_>, without: &str) -> Vec<Box<str>> {
     let mut names = Vec::new();
     for text in reader.strings(table, "subject_alt_names", CLIENTS_MAX) {
         let plain = text.value.bytes().all(|byte| byte.is_ascii_graphic());
@@ -176,20 +190,19 @@ fn names(reader: &mut Reader<'_>, table: &Table<'_>) -> Vec<Box<str>> {
             problem.expected("a DNS name, a URI such as `spiffe://..`, or an e-mail address").hint_if(hint),
         );
     }
-    refuse_empty(reader, table, "subject_alt_names");
+    refuse_empty(reader, table, "subject_alt_names", without);
     names
 }
 
 /// An empty list would let everybody in where nobody was meant.
-fn refuse_empty(reader: &mut Reader<'_>, table: &Table<'_>, key: &str) {
+fn refuse_empty(reader: &mut Reader<'_>, table: &Table<'_>, key: &str, without: &str) {
     if table.has(key) {
-        let expected = "an entry, or no such key: then every client of the authorities gets in";
-        reader.missing_or_empty(table, key, expected);
+        reader.missing_or_empty(table, key, &format!("an entry, or no such key: {without}"));
     }
 }
 
 /// SHA-256 fingerprints: base64, or hex with or without colons.
-fn pins(reader: &mut Reader<'_>, table: &Table<'_>, key: &str) -> Vec<Sha256> {
+fn pins(reader: &mut Reader<'_>, table: &Table<'_>, key: &str, without: &str) -> Vec<Sha256> {
     let mut pins = Vec::new();
     for text in reader.strings(table, key, CLIENTS_MAX) {
         match pin(text) {
@@ -201,7 +214,7 @@ fn pins(reader: &mut Reader<'_>, table: &Table<'_>, key: &str) -> Vec<Sha256> {
             }
         }
     }
-    refuse_empty(reader, table, key);
+    refuse_empty(reader, table, key, without);
     pins
 }
 

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use crate::config::diagnostic::{Problem, visible};
 use crate::config::host::{self, HOST_FORM};
-use crate::config::model::{Endpoint, Gateway, HostPattern, Origin, Process, VirtualService};
+use crate::config::model::{Endpoint, Gateway, HostPattern, Origin, Process, UpstreamTls, VirtualService};
 use crate::config::service::ClusterPolicy;
 use crate::config::source::Place;
 use crate::config::tree::{At, Reader, Table};
@@ -84,6 +84,7 @@ pub(super) struct ServiceDraft {
     /// Some subset's name could not be read.
     pub(super) subsets_incomplete: bool,
     pub(super) policy: ClusterPolicy,
+    pub(super) tls: Option<Arc<UpstreamTls>>,
     pub(super) origin: Origin,
 }
 
@@ -103,6 +104,8 @@ pub(super) struct SubsetDraft {
     pub(super) name: Arc<str>,
     pub(super) place: Place,
     pub(super) labels: Labels,
+    /// Where it has a policy of its own on TLS: that, instead of its service's.
+    pub(super) tls: Option<Option<Arc<UpstreamTls>>>,
 }
 
 impl SubsetDraft {

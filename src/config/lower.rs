@@ -205,17 +205,31 @@ struct Clusters<'d> {
 impl<'d> Clusters<'d> {
     fn link(&mut self, draft: &'d VirtualServiceDraft, problems: &mut Problems) -> Vec<Vec<Destination>> {
         let mut routes = Vec::with_capacity(draft.rules.len());
-        for rule in &draft.rules {
+        let service = &draft.virtual_service;
+        let passing = service.http.len()..service.http.len() + service.tls.len();
+        for (position, rule) in draft.rules.iter().enumerate() {
             self.lost |= rule.lost;
             let mut linked = Vec::with_capacity(rule.destinations.len());
             for destination in &rule.destinations {
                 if let Some(cluster) = self.cluster(destination, problems) {
+                    if passing.contains(&position) {
+                        self.warn_of_double_tls(destination, cluster, problems);
+                    }
                     linked.push(Destination { cluster, weight: destination.weight });
                 }
             }
             routes.push(linked);
         }
         routes
+    }
+
+    /// It works, for an endpoint that takes one layer off and passes the other on. Most often it is a mistake.
+    fn warn_of_double_tls(&self, destination: &DestinationDraft, cluster: usize, problems: &mut Problems) {
+        let Some(cluster) = self.list.get(cluster).filter(|cluster| cluster.tls.is_some()) else { return };
+        let message = format!("TLS that passes through to `{}` is encrypted a second time", cluster.name);
+        let problem = Problem::warning("double-tls", destination.host.place, message);
+        let hint = "a [[service]] without `tls` in its traffic policy passes it on as it is";
+        problems.push(problem.hint(hint));
     }
 
     fn cluster(&mut self, destination: &'d DestinationDraft, problems: &mut Problems) -> Option<usize> {
@@ -288,6 +302,7 @@ fn make_cluster(
     Some(Cluster {
         name,
         endpoints,
+        tls: subset.and_then(|subset| subset.tls.clone()).unwrap_or_else(|| service.tls.clone()),
         connect_timeout: policy.connect_timeout,
         idle_timeout: policy.idle_timeout,
         idle_connections_max: policy.idle_connections_max,

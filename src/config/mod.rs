@@ -27,6 +27,7 @@ mod l4_reach;
 mod lower;
 mod matching;
 pub mod model;
+mod origination;
 mod pairs;
 mod pem;
 mod process;

@@ -91,19 +91,41 @@ fn read_one(reader: &mut Reader<'_>, table: &Table<'_>, hosts: &[HostAt]) -> Opt
     if ocsp.is_none() && table.has("ocsp_response") || reader.files.unread {
         return None;
     }
-    let files = Files { certificate: certificate?, key: key?, ocsp };
+    let files = Files { certificate: certificate?, key: key?, ocsp, owner: Owner::Server };
+    let choice = load_and_choose(reader, &files, hosts)?;
+    warn_of_uncovered(reader, &files.certificate, &choice.pair, hosts);
+    Some(choice)
+}
+
+/// Reads what is shown to endpoints: `client_certificate` with `private_key`.
+pub(super) fn read_client(reader: &mut Reader<'_>, table: &Table<'_>) -> Option<Choice> {
+    reader.missing(
+        table,
+        "client_certificate",
+        "`client_certificate = \"..\"`, a PEM file: the certificate, then its chain",
+    );
+    reader.missing(table, "private_key", "`private_key = \"..\"`, a PEM file");
+    let certificate = pem::path(reader, table, "client_certificate");
+    let key = pem::path(reader, table, "private_key");
+    if reader.files.unread {
+        return None;
+    }
+    let files = Files { certificate: certificate?, key: key?, ocsp: None, owner: Owner::Client };
+    load_and_choose(reader, &files, &[])
+}
+
+fn load_and_choose(reader: &mut Reader<'_>, files: &Files, hosts: &[HostAt]) -> Option<Choice> {
     let paths = files.paths();
     let is_first = !reader.files.pairs.contains_key(&paths);
     if is_first {
-        let loaded = load(reader, &files, &paths);
+        let loaded = load(reader, files, &paths);
         reader.files.pairs.insert(paths.clone(), loaded);
     }
-    let choice = choose(reader, &files, paths, hosts, is_first)?;
+    let choice = choose(reader, files, paths, hosts, is_first)?;
     if reader.files.is_first(&choice.paths, &choice.pair.digest) {
-        warn_of_dates(reader, &files.certificate, &choice.pair);
-        warn_of_gap(reader, &files.certificate, &choice.pair);
+        warn_of_dates(reader, files, &choice.pair);
+        warn_of_gap(reader, files, &choice.pair);
     }
-    warn_of_uncovered(reader, &files.certificate, &choice.pair, hosts);
     Some(choice)
 }
 
@@ -165,7 +187,7 @@ fn choose(
 fn worse(files: &Files, fresh: &Pair, lost: Option<&HostAt>, now: i64) -> Option<Problem> {
     let Named { place, .. } = files.certificate;
     let shown = files.certificate.shown();
-    if let Some((what, hint)) = date_problem(fresh, now) {
+    if let Some((what, hint)) = date_problem(fresh, now, files.owner) {
         return Some(Problem::error("certificate-dates", place, format!("{shown} {what}")).hint(hint));
     }
     let message = format!("{shown} is not for host `{}`", show(&lost?.value));
@@ -183,6 +205,31 @@ struct Files {
     certificate: Named,
     key: Named,
     ocsp: Option<Named>,
+    owner: Owner,
+}
+
+/// Which side of a handshake shows a pair.
+#[derive(Clone, Copy)]
+enum Owner {
+    Client,
+    Server,
+}
+
+impl Owner {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Client => "client",
+            Self::Server => "server",
+        }
+    }
+
+    /// Who looks at it.
+    const fn peers(self) -> &'static str {
+        match self {
+            Self::Client => "endpoints",
+            Self::Server => "clients",
+        }
+    }
 }
 
 impl Files {
@@ -194,7 +241,7 @@ impl Files {
 
 /// Reads a pair; one that is in use already is not made again. Or what is wrong with its files.
 fn load(reader: &mut Reader<'_>, files: &Files, paths: &PairPaths) -> Result<Pair, Vec<Problem>> {
-    let Files { certificate, key, ocsp } = files;
+    let Files { certificate, key, ocsp, .. } = files;
     let chain = pem::read(reader, certificate, PEM_BYTES_MAX);
     let secret = pem::read(reader, key, PEM_BYTES_MAX);
     let response = ocsp.as_ref().map(|ocsp| pem::read(reader, ocsp, PEM_BYTES_MAX)).transpose();
@@ -218,16 +265,17 @@ fn load(reader: &mut Reader<'_>, files: &Files, paths: &PairPaths) -> Result<Pai
 }
 
 fn refusal(files: &Files, fault: PairFault) -> Problem {
-    let Files { certificate, key, ocsp } = files;
+    let Files { certificate, key, ocsp, owner } = files;
+    let owner = owner.name();
     let mismatch = format!("{} is not the key of {}", key.shown(), certificate.shown());
-    let of_file = |named: &Named, fault: Fault, expected| {
+    let of_file = |named: &Named, fault: Fault, expected: &str| {
         let message = format!("{} {}", named.shown(), fault.reason);
-        let problem = Problem::error("bad-file", named.place, message).expected(expected);
+        let problem = Problem::error("bad-file", named.place, message).expected(expected.to_owned());
         problem.hint_if(fault.hint.map(str::to_owned))
     };
     match fault {
         PairFault::Certificate(fault) => {
-            of_file(certificate, fault, "a PEM file: the server's certificate, then its chain")
+            of_file(certificate, fault, &format!("a PEM file: the {owner}'s certificate, then its chain"))
         }
         PairFault::Key(fault) => of_file(key, fault, "a PEM file with one RSA, ECDSA or Ed25519 key"),
         PairFault::Response(fault) => {
@@ -239,19 +287,22 @@ fn refusal(files: &Files, fault: PairFault) -> Problem {
             .related(certificate.place, "the certificate"),
         PairFault::Order => Problem::error("bad-file", key.place, mismatch)
             .expected("the key of the first certificate in the file")
-            .hint("it is the key of a later one: the server's own certificate comes first, then its chain")
+            .hint(format!(
+                "it is the key of a later one: the {owner}'s own certificate comes first, then its chain"
+            ))
             .related(certificate.place, "the certificate"),
     }
 }
 
-/// Why clients would refuse the certificate now, and what to do.
-fn date_problem(pair: &Pair, now: i64) -> Option<(String, &'static str)> {
+/// Why its peers would refuse the certificate now, and what to do.
+fn date_problem(pair: &Pair, now: i64, owner: Owner) -> Option<(String, &'static str)> {
+    let peers = owner.peers();
     if now > pair.not_after {
-        let what = format!("ended {} ago: clients refuse it", days(now - pair.not_after));
+        let what = format!("ended {} ago: {peers} refuse it", days(now - pair.not_after));
         return Some((what, "renew the certificate"));
     }
     if now < pair.not_before {
-        let what = format!("is good only in {}: clients refuse it", days(pair.not_before - now));
+        let what = format!("is good only in {}: {peers} refuse it", days(pair.not_before - now));
         return Some((what, "check the clock of this host and that of the authority"));
     }
     None
@@ -259,9 +310,10 @@ fn date_problem(pair: &Pair, now: i64) -> Option<(String, &'static str)> {
 
 /// Also a certificate that has ended is served, where there is no other: whoever must reach this host can still decide
 /// to.
-fn warn_of_dates(reader: &mut Reader<'_>, certificate: &Named, pair: &Pair) {
+fn warn_of_dates(reader: &mut Reader<'_>, files: &Files, pair: &Pair) {
+    let certificate = &files.certificate;
     let now = now();
-    let (what, hint) = match date_problem(pair, now) {
+    let (what, hint) = match date_problem(pair, now, files.owner) {
         Some(problem) => problem,
         None if pair.not_after - now < WARNING_DAYS * DAY => {
             (format!("ends in {}", days(pair.not_after - now)), "renew the certificate")
@@ -286,15 +338,16 @@ pub(super) fn days(seconds: i64) -> String {
     }
 }
 
-fn warn_of_gap(reader: &mut Reader<'_>, certificate: &Named, pair: &Pair) {
+fn warn_of_gap(reader: &mut Reader<'_>, files: &Files, pair: &Pair) {
     let Some(at) = pair.gap else { return };
+    let Files { certificate, owner, .. } = files;
     let shown = certificate.shown();
     let message = format!("certificate {at} of {shown} did not issue certificate {}", at - 1);
     let problem = Problem::warning("chain-order", certificate.place, message);
     reader.push(
         problem
-            .expected("the server's certificate, then the one that issued it, and so on")
-            .hint("some clients do not find the way to their authority"),
+            .expected(format!("the {}'s certificate, then the one that issued it, and so on", owner.name()))
+            .hint(format!("some {} do not find the way to their authority", owner.peers())),
     );
 }
 

@@ -5,12 +5,15 @@ use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use rustls_native_certs::{CertificateResult, load_native_certs};
+
 use crate::config::diagnostic::{Problem, visible};
 use crate::config::effective::{Effective, Made, PairPaths, Stamp, UsedFile};
 use crate::config::source::{self, Place};
 use crate::config::tree::{Reader, Table};
 use crate::tls::clients::{Crls, Roots};
 use crate::tls::digest::Sha256;
+use crate::tls::origination;
 use crate::tls::pair::Pair;
 use crate::tls::terms::Compiler;
 
@@ -42,6 +45,9 @@ pub(super) struct Store {
     /// What was said of a pair, once for all servers: by its paths and digest.
     said: HashSet<(PairPaths, Sha256)>,
     pub(super) compiler: Compiler,
+    pub(super) originations: origination::Compiler,
+    /// The authorities that this host trusts, once they were asked for.
+    system: Option<Result<Arc<Roots>, String>>,
     /// What servers use.
     pub(super) made: Made,
     pub(super) used: Vec<UsedFile>,
@@ -99,6 +105,20 @@ impl Store {
                 given.get(path).cloned().ok_or_else(|| "cannot read: no such file was handed in".to_owned())
             }
         }
+    }
+
+    /// The authorities that this host trusts, or why there are none. Read once.
+    pub(super) fn system_roots(&mut self) -> Result<Arc<Roots>, String> {
+        let given = self.given.is_some();
+        let load = || {
+            let found = if given { CertificateResult::default() } else { load_native_certs() };
+            let reason = || match found.errors.first() {
+                Some(error) => error.to_string(),
+                None => "none is installed".to_owned(),
+            };
+            Roots::usable(&found.certs).map(Arc::new).ok_or_else(reason)
+        };
+        self.system.get_or_insert_with(load).clone()
     }
 
     /// Whether something of a pair is to be said: the first time.

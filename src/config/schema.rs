@@ -391,12 +391,23 @@ pub(super) static ENDPOINT: Schema = Schema::new(
     ("port", "write both in one: `address = \"10.0.0.1:8080\"`"),
 ]);
 
-pub(super) static SUBSET: Schema = Schema::new("a subset", &["name", "labels"], &["traffic_policy"]);
+pub(super) static SUBSET: Schema = Schema::new("a subset", &["name", "labels", "traffic_policy"], &[]);
+
+/// Of a subset: what the service's own policy does not decide for it.
+pub(super) static SUBSET_POLICY: Schema = Schema::new(
+    "`traffic_policy` of a subset",
+    &["tls"],
+    &["load_balancer", "connection_pool", "outlier_detection", "port_level_settings"],
+)
+.elsewhere(&[
+    ("load_balancer", "write it in the `traffic_policy` of the service"),
+    ("connection_pool", "write it in the `traffic_policy` of the service"),
+]);
 
 pub(super) static TRAFFIC_POLICY: Schema = Schema::new(
     "`traffic_policy`",
-    &["load_balancer", "connection_pool", "proxy_protocol"],
-    &["outlier_detection", "tls", "port_level_settings", "tunnel", "retry_budget"],
+    &["load_balancer", "connection_pool", "tls", "proxy_protocol"],
+    &["outlier_detection", "port_level_settings", "tunnel", "retry_budget"],
 )
 .below(&SERVICE)
 .elsewhere(&[
@@ -411,6 +422,45 @@ pub(super) static SEND_PROXY: Schema =
             "from",
             "whose headers are believed stands in `proxy_protocol` of a [[gateway.server]]",
         )]);
+
+pub(super) static UPSTREAM_TLS: Schema = Schema::new(
+    "`tls` of a traffic policy",
+    &[
+        "mode",
+        "client_certificate",
+        "private_key",
+        "ca_certificates",
+        "ca_crl",
+        "crl_depth",
+        "crl_unknown_status",
+        "crl_expired",
+        "sni",
+        "subject_alt_names",
+        "insecure_skip_verify",
+        "min_protocol_version",
+        "max_protocol_version",
+        "cipher_profile",
+        "cipher_suites",
+    ],
+    &["credential_name"],
+)
+.example("`{ mode = \"SIMPLE\", sni = \"..\" }`")
+.elsewhere(&[
+    ("credential_name", "write `client_certificate`, `private_key` and `ca_certificates`, paths of files"),
+    ("server_certificate", "write `client_certificate`"),
+    ("certificate", "write `client_certificate`"),
+    ("cert", "write `client_certificate`"),
+    ("crt", "write `client_certificate`"),
+    ("key", "write `private_key`"),
+    ("ca", "write `ca_certificates`"),
+    ("ca_file", "write `ca_certificates`"),
+    ("server_name", "write `sni`"),
+    ("verifyhost", "write `subject_alt_names`, or `sni` for both"),
+    ("verify", "it is on; `insecure_skip_verify = true` turns it off"),
+    ("ssl_verify", "it is on; `insecure_skip_verify = true` turns it off"),
+    ("proxy_ssl_name", "write `sni`"),
+    ("ISTIO_MUTUAL", "write `MUTUAL` with certificates of your own: there is no Istio to issue them"),
+]);
 
 pub(super) static LOAD_BALANCER: Schema = Schema::new(
     "`load_balancer`",

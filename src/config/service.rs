@@ -12,7 +12,8 @@ use toml::de::DeValue;
 use crate::config::diagnostic::{Problem, visible};
 use crate::config::drafts::{EndpointDraft, Labels, ServiceDraft, SubsetDraft, name};
 use crate::config::gateway::{IDLE_RANGE, TIMER_RANGE};
-use crate::config::model::{Endpoint, ProxyVersion};
+use crate::config::model::{Endpoint, ProxyVersion, UpstreamTls};
+use crate::config::origination;
 use crate::config::schema;
 use crate::config::tree::{At, Reader, Table};
 
@@ -63,13 +64,15 @@ impl Default for ClusterPolicy {
 pub(super) fn lower(reader: &mut Reader<'_>, table: &Table<'_>) -> ServiceDraft {
     let name = name(reader, table);
     let (subsets, subsets_incomplete) = subsets(reader, table);
+    let (policy, tls) = policy(reader, table);
     ServiceDraft {
         place: name.as_ref().map_or_else(|| reader.place(&table.span), |name| name.place),
         name: name.map_or_else(|| Arc::from(""), |name| name.value),
         endpoints: endpoints(reader, table),
         subsets,
         subsets_incomplete,
-        policy: policy(reader, table),
+        policy,
+        tls,
         origin: reader.origin(&table.span),
     }
 }
@@ -157,6 +160,8 @@ fn subsets(reader: &mut Reader<'_>, table: &Table<'_>) -> (Vec<SubsetDraft>, boo
     for table in reader.tables(table, "subsets", &schema::SUBSET, SUBSETS_MAX) {
         let name = name(reader, &table);
         let labels = labels(reader, &table);
+        let policy = reader.child(&table, "traffic_policy", &schema::SUBSET_POLICY);
+        let tls = policy.and_then(|policy| origination::lower(reader, &policy));
         let Some(name) = name else {
             incomplete = true;
             continue;
@@ -167,7 +172,7 @@ fn subsets(reader: &mut Reader<'_>, table: &Table<'_>) -> (Vec<SubsetDraft>, boo
             reader.push(problem.related(first, "first here"));
             continue;
         }
-        subsets.push(SubsetDraft { name: name.value, place: name.place, labels });
+        subsets.push(SubsetDraft { name: name.value, place: name.place, labels, tls });
     }
     (subsets, incomplete)
 }
@@ -191,20 +196,27 @@ fn labels(reader: &mut Reader<'_>, table: &Table<'_>) -> Labels {
     labels
 }
 
-fn policy(reader: &mut Reader<'_>, table: &Table<'_>) -> ClusterPolicy {
-    let mut policy = ClusterPolicy::default();
-    let Some(table) = reader.child(table, "traffic_policy", &schema::TRAFFIC_POLICY) else { return policy };
+fn policy(reader: &mut Reader<'_>, table: &Table<'_>) -> (ClusterPolicy, Option<Arc<UpstreamTls>>) {
+    let Some(table) = reader.child(table, "traffic_policy", &schema::TRAFFIC_POLICY) else {
+        return (ClusterPolicy::default(), None);
+    };
     if let Some(balancer) = reader.child(&table, "load_balancer", &schema::LOAD_BALANCER) {
         let later = ["LEAST_REQUEST", "LEAST_CONN", "RANDOM", "PASSTHROUGH", "UNSPECIFIED"];
         reader.word(&balancer, "simple", &[("ROUND_ROBIN", ())], &later);
     }
-    if let Some(table) = reader.child(&table, "proxy_protocol", &schema::SEND_PROXY) {
+    let tls = origination::lower(reader, &table).flatten();
+    (connections(reader, &table), tls)
+}
+
+fn connections(reader: &mut Reader<'_>, table: &Table<'_>) -> ClusterPolicy {
+    let mut policy = ClusterPolicy::default();
+    if let Some(table) = reader.child(table, "proxy_protocol", &schema::SEND_PROXY) {
         let versions = [("V1", ProxyVersion::V1), ("V2", ProxyVersion::V2)];
         // Istio's default.
         policy.proxy_protocol =
             Some(reader.word(&table, "version", &versions, &[]).unwrap_or(ProxyVersion::V1));
     }
-    let Some(pool) = reader.child(&table, "connection_pool", &schema::CONNECTION_POOL) else { return policy };
+    let Some(pool) = reader.child(table, "connection_pool", &schema::CONNECTION_POOL) else { return policy };
     if let Some(tcp) = reader.child(&pool, "tcp", &schema::POOL_TCP) {
         if let Some(timeout) = reader.duration(&tcp, "connect_timeout", TIMER_RANGE) {
             policy.connect_timeout = timeout;

@@ -5,6 +5,7 @@ mod files;
 mod generated;
 mod layer4;
 mod meaning;
+mod origination;
 mod renewal;
 mod tls;
 

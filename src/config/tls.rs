@@ -278,7 +278,7 @@ fn list_files(reader: &mut Reader<'_>, hosts: &[HostAt], choices: Vec<Choice>, c
     }
 }
 
-fn versions(reader: &mut Reader<'_>, table: &Table<'_>) -> (bool, bool) {
+pub(super) fn versions(reader: &mut Reader<'_>, table: &Table<'_>) -> (bool, bool) {
     let words = [("TLS_AUTO", None), ("TLSV1_2", Some(2)), ("TLSV1_3", Some(3))];
     let mut version = |key| {
         let older = reader
@@ -321,7 +321,7 @@ fn modern(reader: &Reader<'_>, table: &Table<'_>) -> bool {
     reader.any(table, "cipher_profile").is_some_and(|value| value.value.as_str() == Some("MODERN"))
 }
 
-fn cipher_suites(
+pub(super) fn cipher_suites(
     reader: &mut Reader<'_>,
     table: &Table<'_>,
     tls12: bool,

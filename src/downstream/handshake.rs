@@ -65,7 +65,7 @@ pub(super) async fn handshake(
         stats.tls_resumed.add();
     }
     stats.tls_handshakes.add();
-    made_for.client = ClientIdentity::of(machine.client_certificates(), &terms.details).map(Box::new);
+    made_for.client = ClientIdentity::of(machine.peer_certificates(), &terms.details).map(Box::new);
     if let Some(client) = &made_for.client {
         tracing::debug!(peer = %session.peer, subject = %client.subject, uris = ?client.uris, "client certificate");
     }
@@ -76,7 +76,7 @@ pub(super) async fn handshake(
 /// rustls takes a resumed session's client certificate as it was verified then; it may have ended since, or the list of
 /// revoked ones has.
 fn is_still_good(machine: &Machine, terms: &TlsTerms) -> bool {
-    match machine.client_certificates() {
+    match machine.peer_certificates() {
         [] => true,
         [leaf, chain @ ..] => terms.clients.verify_client_cert(leaf, chain, UnixTime::now()).is_ok(),
     }

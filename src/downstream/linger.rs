@@ -5,7 +5,7 @@
 use std::io;
 use std::time::Duration;
 
-use super::wire::Wire;
+use super::Wire;
 use crate::gateway::stream::ByteStream;
 use crate::shard::Shard;
 use crate::shard::deadlines::{OnDue, Timer};

@@ -87,7 +87,7 @@ impl Session {
                 write_v2(&mut header, &addresses, &Facts { sni, ..Facts::default() });
             }
             (ProxyVersion::V2, Some(machine)) => {
-                let leaf = machine.client_certificates().first();
+                let leaf = machine.peer_certificates().first();
                 let name = leaf.and_then(common_name);
                 let certificate = leaf.map(|_| ClientCertificate {
                     common_name: name.as_deref(),

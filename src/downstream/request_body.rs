@@ -3,7 +3,7 @@
 use std::io;
 use std::time::Duration;
 
-use super::wire::Wire;
+use super::Wire;
 use crate::gateway::bulk::End;
 use crate::gateway::stream::{BodyError, ByteStream, RequestBody};
 use crate::http1::chunked::{ChunkEvent, ChunkLimits, Decoder, write_chunk_head, write_last_chunk};

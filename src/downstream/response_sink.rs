@@ -4,7 +4,7 @@ use std::net::Shutdown;
 use std::os::fd::RawFd;
 use std::time::Duration;
 
-use super::wire::Wire;
+use super::Wire;
 use crate::gateway::bulk::End;
 use crate::gateway::stream::{ByteStream, ResponseSink, SinkClosed};
 use crate::http1::chunked::{write_chunk_head, write_last_chunk};

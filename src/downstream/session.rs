@@ -14,7 +14,7 @@ use super::active::{Next, active};
 use super::detect::{self, Found};
 use super::proxied;
 use crate::config::model::{Limits, Timeouts};
-use crate::downstream::wire::Wire;
+use crate::downstream::Wire;
 use crate::gateway::passthrough::{self, Client, RelayFacts};
 use crate::gateway::stream::ByteStream;
 use crate::proxy_protocol::Addresses;

@@ -11,7 +11,7 @@ use super::bulk::{self, BULK_BYTES_MIN, BulkError, End};
 use super::incoming::{Incoming, IncomingError, Progress};
 use super::plan::LocalReply;
 use super::race::beside;
-use super::stream::{BodyError, RequestBody, ResponseSink};
+use super::stream::{BodyError, ByteStream, RequestBody, ResponseSink};
 use crate::message::{BodyLength, Method, ResponseHead};
 use crate::shard::Shard;
 use crate::shard::deadlines::{OnDue, Timer};
@@ -60,6 +60,7 @@ pub(super) const fn malformed(reason: &'static str) -> AttemptError {
 pub(super) const fn unanswered(fault: Fault) -> AttemptError {
     let (status, reason) = match fault {
         Fault::BodyGap | Fault::FirstByte => (504, "upstream_timeout"),
+        Fault::Tls(_) => (502, "upstream_tls_failed"),
         _ => (502, "upstream_closed_early"),
     };
     AttemptError::Upstream(LocalReply { status, reason }, fault)
@@ -184,7 +185,7 @@ impl<'c> Attempt<'c> {
     ) -> Result<(), BodyError> {
         let gap = self.settings.body_gap_timeout;
         let streaming = !self.body_whole;
-        let timer = streaming.then(|| self.shard.deadlines.timer(connection.socket.fd()));
+        let timer = streaming.then(|| self.shard.deadlines.timer(connection.wire.fd()));
         loop {
             let rearm = || {
                 if let Some(timer) = &timer {
@@ -193,7 +194,7 @@ impl<'c> Attempt<'c> {
             };
             let cost = self.outgoing.len();
             let outgoing = std::mem::take(&mut self.outgoing);
-            let (result, outgoing) = connection.socket.write_all(outgoing, rearm).await;
+            let (result, outgoing) = connection.write_all(outgoing, rearm).await;
             self.outgoing = outgoing;
             if result.is_err() {
                 if timer.as_ref().is_some_and(Timer::fired) {
@@ -240,10 +241,11 @@ impl<'c> Attempt<'c> {
         let Some((from, left)) = body.plain().filter(|(_, left)| *left >= BULK_BYTES_MIN) else {
             return Ok(false);
         };
+        let Some(socket) = connection.wire.plain() else { return Ok(false) };
         self.kept = false;
         self.outgoing.clear();
         let gap = self.settings.body_gap_timeout;
-        let to = End { socket: &connection.socket, timer, gap, on_due: OnDue::ShutBoth };
+        let to = End { socket, timer, gap, on_due: OnDue::ShutBoth };
         match bulk::relay(self.shard, from, to, left).await {
             Ok(()) => {
                 body.taken();

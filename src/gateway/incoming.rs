@@ -6,7 +6,7 @@ use std::net::Shutdown;
 
 use super::attempt::{AttemptError, Finished, malformed, unanswered};
 use super::bulk::{self, BULK_BYTES_MIN, BulkError, End};
-use super::stream::ResponseSink;
+use super::stream::{ByteStream, ResponseSink};
 use crate::http1::chunked::ChunkLimits;
 use crate::http1::response::parse_response;
 use crate::http1::scan::{self, HeadLimits, Scan};
@@ -113,7 +113,7 @@ impl Incoming<'_> {
                 return Err(malformed("response_head_too_large").into());
             }
             let silent = self.buffer.is_empty() && !spoke;
-            let (result, buffer) = self.connection.socket.read(std::mem::take(&mut self.buffer)).await;
+            let (result, buffer) = self.connection.read(std::mem::take(&mut self.buffer)).await;
             self.buffer = buffer;
             match result {
                 Ok(1..) => {}
@@ -131,7 +131,18 @@ impl Incoming<'_> {
             self.shard.stats.timeout_first_byte.add();
             Fault::FirstByte
         } else {
-            Fault::Closed
+            self.broken_off(Fault::Closed)
+        }
+    }
+
+    /// TLS tells more of an end than that it came.
+    fn broken_off(&self, otherwise: Fault) -> Fault {
+        match self.connection.wire.tls_fault() {
+            None => otherwise,
+            Some(fault) => {
+                self.shard.stats.upstream_tls_failed.add();
+                Fault::Tls(fault)
+            }
         }
     }
 
@@ -179,12 +190,10 @@ impl Incoming<'_> {
 
     /// Has the kernel move the rest of a large body. Returns whether it could.
     async fn splice<S: ResponseSink>(&self, sink: &mut S, left: u64) -> Result<bool, AttemptError> {
-        if sink.plain().is_none() {
-            return Ok(false);
-        }
+        let Connection { wire, timer, .. } = self.connection;
+        let Some(socket) = wire.plain().filter(|_| sink.plain().is_some()) else { return Ok(false) };
         sink.flush().await.map_err(|_| AttemptError::ClientGone)?;
         let Some(to) = sink.plain() else { return Ok(false) };
-        let Connection { socket, timer, .. } = self.connection;
         let gap = self.settings.body_gap_timeout;
         let from = End { socket, timer, gap, on_due: OnDue::ShutBoth };
         let stats = &self.shard.stats;
@@ -221,12 +230,12 @@ impl Incoming<'_> {
             let flushed = sink.flush().await;
             if flushed.is_err() {
                 // Ends the read beside it, which nobody needs any more.
-                connection.socket.shutdown(Shutdown::Both);
+                connection.wire.socket().shutdown(Shutdown::Both);
             }
             flushed
         };
         let read = async {
-            let read = connection.socket.read(std::mem::take(&mut self.buffer)).await;
+            let read = connection.read(std::mem::take(&mut self.buffer)).await;
             connection.timer.disarm();
             read
         };
@@ -244,7 +253,7 @@ impl Incoming<'_> {
                 self.shard.give_way(count).await;
                 Ok(count)
             }
-            Err(_) => Err(AttemptError::Cut(Some(Fault::BrokenOff))),
+            Err(_) => Err(AttemptError::Cut(Some(self.broken_off(Fault::BrokenOff)))),
         }
     }
 }

@@ -125,8 +125,14 @@ pub async fn run<S: ByteStream>(
     stats.relays_open.add();
     let began = Instant::now();
     let side = Side { stream: client.stream, timer: client.timer };
-    let endpoint = Side { stream: &connection.socket, timer: &connection.timer };
+    let endpoint = Side { stream: &connection.wire, timer: &connection.timer };
     let relayed = relay::relay(shard, side, endpoint, early, Buffer::default(), terms).await;
+    if let Some(fault) = connection.wire.tls_fault() {
+        stats.upstream_tls_failed.add();
+        if shard.may_warn() {
+            tracing::warn!("endpoint {address} of service {cluster}: TLS failed: {fault}");
+        }
+    }
     match relayed.end {
         End::Idle => stats.timeout_tcp_idle.add(),
         End::Expired => stats.timeout_connection_duration.add(),

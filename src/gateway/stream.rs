@@ -13,7 +13,7 @@ use crate::message::{BodyLength, ResponseHead};
 use crate::sys::buffer::Buffer;
 use crate::sys::socket::Socket;
 
-/// One side of a tunnel: bytes both ways, over TCP or TLS.
+/// One side of a tunnel or exchange: bytes both ways, over TCP or TLS ([`crate::wire::Wire`]).
 pub trait ByteStream {
     /// Waits until a read is likely not to wait.
     ///
@@ -46,39 +46,6 @@ pub trait ByteStream {
 
     /// The socket below.
     fn socket(&self) -> &Socket;
-}
-
-impl ByteStream for Socket {
-    async fn readable(&self) -> io::Result<()> {
-        self.readable().await
-    }
-
-    async fn read(&self, buffer: Buffer) -> (io::Result<usize>, Buffer) {
-        self.read(buffer).await
-    }
-
-    async fn read_cancelable(&self, buffer: Buffer, handle: CancelHandle) -> (io::Result<usize>, Buffer) {
-        self.read_cancelable(buffer, handle).await
-    }
-
-    async fn write_all(&self, buffer: Buffer, advance: impl Fn()) -> (io::Result<()>, Buffer) {
-        self.write_all(buffer, advance).await
-    }
-
-    fn end_sending(&self) {
-        self.shutdown(std::net::Shutdown::Write);
-    }
-
-    /// Nothing: only a reset tells, and that is for the caller to ask for.
-    fn cut(&self) {}
-
-    fn plain(&self) -> Option<&Socket> {
-        Some(self)
-    }
-
-    fn socket(&self) -> &Socket {
-        self
-    }
 }
 
 /// Why a request body could not be read on.

@@ -22,7 +22,7 @@ pub async fn relay(
 ) {
     shard.stats.tunnels_open.add();
     let client = Side { stream: client, timer };
-    let endpoint = Side { stream: &upstream.socket, timer: &upstream.timer };
+    let endpoint = Side { stream: &upstream.wire, timer: &upstream.timer };
     let terms = Terms { idle, duration_max: None };
     let relayed = relay::relay(shard, client, endpoint, early, received, terms).await;
     if relayed.end == End::Idle {

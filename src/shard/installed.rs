@@ -4,7 +4,9 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::rc::{Rc, Weak};
+use std::sync::Arc;
 
+use crate::config::model::UpstreamTls;
 use crate::table::RoutingTable;
 use crate::upstream::pool::Endpoint;
 
@@ -25,7 +27,13 @@ impl Installed {
         let endpoints = table
             .clusters()
             .iter()
-            .map(|cluster| cluster.endpoints.iter().map(|endpoint| known.get(endpoint.address)).collect())
+            .map(|cluster| {
+                cluster
+                    .endpoints
+                    .iter()
+                    .map(|endpoint| known.get(endpoint.address, cluster.tls.as_ref()))
+                    .collect()
+            })
             .collect();
         Self { table: Some(table), endpoints, retired }
     }
@@ -43,17 +51,18 @@ impl Drop for Installed {
     }
 }
 
-/// The endpoints that some installed table still names, by address.
+/// The endpoints that some installed table still names, by address and by the way that TLS is spoken there: a pooled
+/// connection made on other terms is none for this request.
 #[derive(Default)]
 pub struct KnownEndpoints {
-    by_address: HashMap<SocketAddr, Weak<Endpoint>>,
+    known: HashMap<(SocketAddr, Option<[u8; 32]>), Weak<Endpoint>>,
 }
 
 impl KnownEndpoints {
-    fn get(&mut self, address: SocketAddr) -> Rc<Endpoint> {
-        let entry = self.by_address.entry(address).or_default();
+    fn get(&mut self, address: SocketAddr, tls: Option<&Arc<UpstreamTls>>) -> Rc<Endpoint> {
+        let entry = self.known.entry((address, tls.map(|tls| tls.fingerprint))).or_default();
         entry.upgrade().unwrap_or_else(|| {
-            let endpoint = Rc::new(Endpoint::new(address));
+            let endpoint = Rc::new(Endpoint::new(address, tls));
             *entry = Rc::downgrade(&endpoint);
             endpoint
         })
@@ -61,7 +70,7 @@ impl KnownEndpoints {
 
     /// Calls `visit` with each endpoint still named by a table and forgets the others.
     pub fn visit(&mut self, mut visit: impl FnMut(&Endpoint)) {
-        self.by_address.retain(|_, endpoint| match endpoint.upgrade() {
+        self.known.retain(|_, endpoint| match endpoint.upgrade() {
             Some(endpoint) => {
                 visit(&endpoint);
                 true

@@ -87,7 +87,7 @@ pub struct Shard {
     /// Listeners owned.
     pub listeners: Listeners,
     /// Fairness between tasks, on epoll.
-    pub turns: Turns,
+    pub turns: Rc<Turns>,
     /// Empty pipes for large bodies.
     pub pipes: RefCell<Vec<Pipe>>,
     /// For hellos in several records.
@@ -194,7 +194,7 @@ impl Shard {
             date: RefCell::new(DateCache::new(0)),
             random: Random::from_os(),
             listeners: Listeners::default(),
-            turns: Turns::default(),
+            turns: Rc::default(),
             pipes: RefCell::default(),
             hello_scratch: RefCell::default(),
             scratch: RefCell::default(),

@@ -78,6 +78,12 @@ stats! {
     upstream_dialled,
     /// Dials that failed.
     upstream_dial_failures,
+    /// TLS handshakes with endpoints completed.
+    upstream_tls_handshakes,
+    /// TLS handshakes with endpoints that resumed a session, of these.
+    upstream_tls_resumed,
+    /// TLS with endpoints that failed, in the handshake or later.
+    upstream_tls_failed,
     /// Connections to endpoints open, idle ones included.
     upstream_open,
     /// Connections to endpoints that wait in a pool.

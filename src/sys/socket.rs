@@ -10,6 +10,7 @@ use std::net::{self, Shutdown, SocketAddr};
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, RawFd};
 use std::time::Duration;
 
+use monoio::buf::IoBufMut;
 use monoio::io::{AsyncReadRent, AsyncWriteRent, CancelHandle, CancelableAsyncReadRent};
 use monoio::net::TcpStream;
 use socket2::SockRef;
@@ -150,6 +151,21 @@ impl Socket {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => Liveness::Alive,
             Err(_) => Liveness::Closed,
         }
+    }
+
+    /// Appends to `buffer` what has arrived, as much as it has room for; `Ok(0)` is the end of the stream.
+    ///
+    /// # Errors
+    /// `WouldBlock` where nothing has arrived; otherwise those of recv(2).
+    pub fn receive_now(&self, buffer: &mut Buffer) -> io::Result<usize> {
+        let (fd, room) = (self.fd(), buffer.bytes_total());
+        // SAFETY: the buffer owns `room` writable bytes at this address during the call; the descriptor is open while
+        // `self` lives.
+        let received = unsafe { libc::recv(fd, buffer.write_ptr().cast(), room, libc::MSG_DONTWAIT) };
+        let count = usize::try_from(received).map_err(|_| io::Error::last_os_error())?;
+        // SAFETY: the kernel wrote so many bytes there.
+        unsafe { buffer.set_init(count) };
+        Ok(count)
     }
 
     /// Drops at most `count` bytes of what has arrived, without copying them anywhere; `Ok(0)` is the end of the stream.

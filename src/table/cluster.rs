@@ -7,7 +7,7 @@ use std::slice;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::config::model::{Cluster, Destination, ForwardPath, HttpRoute, ProxyVersion};
+use crate::config::model::{Cluster, Destination, ForwardPath, HttpRoute, ProxyVersion, UpstreamTls};
 use crate::upstream::balance::{RoundRobin, Tried};
 
 /// A service, or a subset of one.
@@ -17,7 +17,9 @@ pub struct ClusterTable {
     pub name: Arc<str>,
     /// Its endpoints; `rotor` picks an index into them.
     pub endpoints: Vec<EndpointTable>,
-    /// Time for a TCP connection to an endpoint.
+    /// TLS towards them.
+    pub tls: Option<Arc<UpstreamTls>>,
+    /// Time for a connection to an endpoint, TLS included.
     pub connect_timeout: Duration,
     /// How long an idle connection stays in the pool.
     pub idle_timeout: Duration,
@@ -56,6 +58,7 @@ impl ClusterTable {
                 .iter()
                 .map(|endpoint| EndpointTable { address: endpoint.address, weight: endpoint.weight })
                 .collect(),
+            tls: cluster.tls.clone(),
             connect_timeout: cluster.connect_timeout,
             idle_timeout: cluster.idle_timeout,
             idle_connections_max: cluster.idle_connections_max,

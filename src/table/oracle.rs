@@ -168,6 +168,7 @@ fn tables_of_shards_are_apart_in_rotors_only() {
     let cluster = |name: &str| Cluster {
         name: name.into(),
         endpoints: (1..=3).map(endpoint).collect(),
+        tls: None,
         connect_timeout: Duration::from_secs(10),
         idle_timeout: Duration::from_secs(60),
         idle_connections_max: 8,

@@ -51,7 +51,7 @@ pub struct Revocation {
     pub allow_expired: bool,
 }
 
-/// Authorities that client certificates are held against.
+/// Authorities that certificates are held against.
 #[derive(Clone, Debug)]
 pub struct Roots {
     store: Arc<RootCertStore>,
@@ -71,10 +71,26 @@ impl Roots {
         for (at, certificate) in (1..).zip(certificates) {
             store.add(certificate.clone()).map_err(|error| format!("certificate {at}: {error}"))?;
         }
+        Ok(Self::of(store, certificates))
+    }
+
+    /// Takes those of certificates that can be used; `None` where there is none.
+    #[must_use]
+    pub fn usable(certificates: &[CertificateDer<'static>]) -> Option<Self> {
+        let mut store = RootCertStore::empty();
+        let (added, _) = store.add_parsable_certificates(certificates.iter().cloned());
+        (added > 0).then(|| Self::of(store, certificates))
+    }
+
+    fn of(store: RootCertStore, certificates: &[CertificateDer<'static>]) -> Self {
         let mut parts = Parts::new();
         parts.list(b"roots", certificates.iter().map(AsRef::as_ref));
         let about = About::authorities(certificates.iter().map(AsRef::as_ref));
-        Ok(Self { store: Arc::new(store), digest: parts.finish(), about: Arc::new(about) })
+        Self { store: Arc::new(store), digest: parts.finish(), about: Arc::new(about) }
+    }
+
+    pub(super) fn store(&self) -> Arc<RootCertStore> {
+        Arc::clone(&self.store)
     }
 }
 
@@ -138,6 +154,16 @@ impl Crls {
     }
 }
 
+impl Crls {
+    pub(super) fn lists(&self) -> &[CertificateRevocationListDer<'static>] {
+        &self.lists
+    }
+
+    pub(super) const fn digest(&self) -> &Sha256 {
+        &self.digest
+    }
+}
+
 impl ClientPolicy {
     /// Equal for equal policies.
     pub(super) fn digest(&self) -> Sha256 {
@@ -187,6 +213,20 @@ pub fn verifier(
     Ok(Arc::new(NamedClients { chain, names, spki, certificates }))
 }
 
+/// Whether a certificate has one of these DNS, URI or e-mail names, as a whole.
+pub(super) fn has_name(leaf: &CertificateDer<'_>, names: &[Box<str>]) -> bool {
+    X509Certificate::from_der(leaf).is_ok_and(|(_, parsed)| holds_name(&parsed, names))
+}
+
+fn holds_name(parsed: &X509Certificate<'_>, names: &[Box<str>]) -> bool {
+    let Ok(Some(held)) = parsed.subject_alternative_name() else { return false };
+    held.value.general_names.iter().any(|name| match name {
+        GeneralName::DNSName(name) => names.iter().any(|known| known.eq_ignore_ascii_case(name)),
+        GeneralName::URI(name) | GeneralName::RFC822Name(name) => names.iter().any(|known| **known == **name),
+        _ => false,
+    })
+}
+
 /// Good chains of certain clients only.
 #[derive(Debug)]
 struct NamedClients {
@@ -199,21 +239,11 @@ struct NamedClients {
 impl NamedClients {
     fn is_named(&self, leaf: &CertificateDer<'_>) -> bool {
         let Ok((_, parsed)) = X509Certificate::from_der(leaf) else { return false };
-        let named = || {
-            let Ok(Some(names)) = parsed.subject_alternative_name() else { return false };
-            names.value.general_names.iter().any(|name| match name {
-                GeneralName::DNSName(name) => self.names.iter().any(|known| known.eq_ignore_ascii_case(name)),
-                GeneralName::URI(name) | GeneralName::RFC822Name(name) => {
-                    self.names.iter().any(|known| **known == **name)
-                }
-                _ => false,
-            })
-        };
         let pinned = |pins: &[Sha256], bytes: &[u8]| {
             pins.iter().any(|pin| pin[..] == *digest(&SHA256, bytes).as_ref())
         };
         let unpinned = self.spki.is_empty() && self.certificates.is_empty();
-        (self.names.is_empty() || named())
+        (self.names.is_empty() || holds_name(&parsed, &self.names))
             && (unpinned || pinned(&self.spki, parsed.public_key().raw) || pinned(&self.certificates, leaf))
     }
 }

@@ -8,10 +8,11 @@
 
 use std::sync::Arc;
 
-use rustls::pki_types::CertificateDer;
-use rustls::server::UnbufferedServerConnection;
+use rustls::client::{ClientConnectionData, UnbufferedClientConnection};
+use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::server::{ServerConnectionData, UnbufferedServerConnection};
 use rustls::unbuffered::{ConnectionState, EncodeError, EncryptError, UnbufferedStatus};
-use rustls::{HandshakeKind, ProtocolVersion, ServerConfig};
+use rustls::{ClientConfig, CommonState, HandshakeKind, ProtocolVersion, ServerConfig};
 
 use crate::sys::buffer::{Buffer, Class};
 
@@ -34,9 +35,22 @@ impl From<rustls::Error> for TlsError {
     }
 }
 
-/// The server's side of a TLS connection.
+/// One side of a TLS connection.
 pub struct Machine {
-    connection: UnbufferedServerConnection,
+    side: Side,
+    flow: Flow,
+    closed: bool,
+    failed: bool,
+}
+
+enum Side {
+    Client(UnbufferedClientConnection),
+    Server(UnbufferedServerConnection),
+}
+
+/// The bytes between rustls and the two users of it.
+#[derive(Default)]
+struct Flow {
     /// Received and not yet used: part of a record or of a handshake message.
     held: Buffer,
     /// Decrypted and not yet taken.
@@ -44,8 +58,39 @@ pub struct Machine {
     /// To be sent before anything encrypted later.
     output: Vec<u8>,
     peer_closed: bool,
-    closed: bool,
-    failed: bool,
+}
+
+/// What both of rustls' connection types have.
+trait Records {
+    type Data;
+
+    fn process<'c, 'i>(&'c mut self, received: &'i mut [u8]) -> UnbufferedStatus<'c, 'i, Self::Data>;
+
+    fn wants_write(&self) -> bool;
+}
+
+impl Records for UnbufferedClientConnection {
+    type Data = ClientConnectionData;
+
+    fn process<'c, 'i>(&'c mut self, received: &'i mut [u8]) -> UnbufferedStatus<'c, 'i, Self::Data> {
+        self.process_tls_records(received)
+    }
+
+    fn wants_write(&self) -> bool {
+        (**self).wants_write()
+    }
+}
+
+impl Records for UnbufferedServerConnection {
+    type Data = ServerConnectionData;
+
+    fn process<'c, 'i>(&'c mut self, received: &'i mut [u8]) -> UnbufferedStatus<'c, 'i, Self::Data> {
+        self.process_tls_records(received)
+    }
+
+    fn wants_write(&self) -> bool {
+        (**self).wants_write()
+    }
 }
 
 /// What [`Machine::drive`] stops for.
@@ -65,20 +110,26 @@ enum Task<'t> {
 }
 
 impl Machine {
-    /// A connection that waits for a ClientHello.
+    /// The server's side: a connection that waits for a ClientHello.
     ///
     /// # Errors
     /// When the configuration can not serve at all.
     pub fn new(config: Arc<ServerConfig>) -> Result<Self, TlsError> {
-        Ok(Self {
-            connection: UnbufferedServerConnection::new(config)?,
-            held: Buffer::default(),
-            plain: Buffer::default(),
-            output: Vec::new(),
-            peer_closed: false,
-            closed: false,
-            failed: false,
-        })
+        Ok(Self::of(Side::Server(UnbufferedServerConnection::new(config)?)))
+    }
+
+    /// The client's side, towards a server of this name; its ClientHello is in the output.
+    ///
+    /// # Errors
+    /// When the configuration can not ask for a connection at all.
+    pub fn connect(config: Arc<ClientConfig>, name: ServerName<'static>) -> Result<Self, TlsError> {
+        let mut machine = Self::of(Side::Client(UnbufferedClientConnection::new(config, name)?));
+        machine.drive(Task::Receive, &mut Buffer::default())?;
+        Ok(machine)
+    }
+
+    fn of(side: Side) -> Self {
+        Self { side, flow: Flow::default(), closed: false, failed: false }
     }
 
     /// Takes bytes from the peer; whole records in them are used at once. What they held goes behind the content of
@@ -90,16 +141,16 @@ impl Machine {
         if self.failed {
             return Err(over());
         }
-        if self.held.is_empty() {
-            self.held = received;
+        if self.flow.held.is_empty() {
+            self.flow.held = received;
         } else {
-            self.held.compact();
-            self.held.extend(received.filled());
+            self.flow.held.compact();
+            self.flow.held.extend(received.filled());
         }
         let fed = self.drive(Task::Receive, into);
-        if self.held.is_empty() {
-            self.held = Buffer::default();
-        } else if self.held.len() > HELD_BYTES_MAX {
+        if self.flow.held.is_empty() {
+            self.flow.held = Buffer::default();
+        } else if self.flow.held.len() > HELD_BYTES_MAX {
             self.failed = true;
             return Err(TlsError(rustls::Error::General("a message that is too long".to_owned())));
         }
@@ -109,16 +160,16 @@ impl Machine {
 
     /// Moves decrypted bytes behind the content of `into`, as many as it has room for; returns how many.
     pub fn take_plain(&mut self, into: &mut Buffer) -> usize {
-        let count = self.plain.len().min(into.spare());
-        if count > 0 && count == self.plain.len() && into.total() == 0 && count > Class::Small.bytes() {
+        let count = self.flow.plain.len().min(into.spare());
+        if count > 0 && count == self.flow.plain.len() && into.total() == 0 && count > Class::Small.bytes() {
             // A large piece changes hands instead of being copied.
-            std::mem::swap(into, &mut self.plain);
+            std::mem::swap(into, &mut self.flow.plain);
         } else {
-            into.extend(self.plain.filled().get(..count).unwrap_or_default());
-            self.plain.consume(count);
+            into.extend(self.flow.plain.filled().get(..count).unwrap_or_default());
+            self.flow.plain.consume(count);
         }
-        if self.plain.is_empty() {
-            self.plain = Buffer::default();
+        if self.flow.plain.is_empty() {
+            self.flow.plain = Buffer::default();
         }
         count
     }
@@ -154,40 +205,40 @@ impl Machine {
 
     /// Appends what is to be sent before anything else; returns whether there was something.
     pub fn take_output(&mut self, into: &mut Buffer) -> bool {
-        let some = !self.output.is_empty();
-        into.extend(&self.output);
-        self.output = Vec::new();
+        let some = !self.flow.output.is_empty();
+        into.extend(&self.flow.output);
+        self.flow.output = Vec::new();
         some
     }
 
     /// Whether the handshake is under way.
     #[must_use]
     pub fn is_handshaking(&self) -> bool {
-        self.connection.is_handshaking()
+        self.common().is_handshaking()
     }
 
     /// Whether the handshake resumed a session (a pre-shared key or a TLS 1.2 ticket).
     #[must_use]
     pub fn is_resumed(&self) -> bool {
-        self.connection.handshake_kind() == Some(HandshakeKind::Resumed)
+        self.common().handshake_kind() == Some(HandshakeKind::Resumed)
     }
 
-    /// The client's certificates, its own first; empty where it showed none.
+    /// The peer's certificates, its own first; empty where it showed none.
     #[must_use]
-    pub fn client_certificates(&self) -> &[CertificateDer<'static>] {
-        self.connection.peer_certificates().unwrap_or_default()
+    pub fn peer_certificates(&self) -> &[CertificateDer<'static>] {
+        self.common().peer_certificates().unwrap_or_default()
     }
 
     /// The protocol chosen by ALPN.
     #[must_use]
     pub fn alpn(&self) -> Option<&[u8]> {
-        self.connection.alpn_protocol()
+        self.common().alpn_protocol()
     }
 
     /// The version as OpenSSL calls it; `None` before it is settled.
     #[must_use]
     pub fn version(&self) -> Option<&'static str> {
-        match self.connection.protocol_version()? {
+        match self.common().protocol_version()? {
             ProtocolVersion::TLSv1_2 => Some("TLSv1.2"),
             ProtocolVersion::TLSv1_3 => Some("TLSv1.3"),
             _ => None,
@@ -197,19 +248,19 @@ impl Machine {
     /// Whether decrypted bytes wait to be taken.
     #[must_use]
     pub fn has_plain(&self) -> bool {
-        !self.plain.is_empty()
+        !self.flow.plain.is_empty()
     }
 
     /// Whether part of a record is here and its rest is not.
     #[must_use]
     pub fn is_mid_record(&self) -> bool {
-        !self.held.is_empty()
+        !self.flow.held.is_empty()
     }
 
     /// Whether the peer said that nothing follows: the end of its bytes is no truncation.
     #[must_use]
     pub const fn is_peer_closed(&self) -> bool {
-        self.peer_closed
+        self.flow.peer_closed
     }
 
     /// Whether nothing can be received or sent any more.
@@ -218,12 +269,33 @@ impl Machine {
         self.failed
     }
 
+    fn drive(&mut self, task: Task<'_>, into: &mut Buffer) -> Result<Stop, TlsError> {
+        match &mut self.side {
+            Side::Client(connection) => self.flow.drive(connection, task, into),
+            Side::Server(connection) => self.flow.drive(connection, task, into),
+        }
+    }
+
+    fn common(&self) -> &CommonState {
+        match &self.side {
+            Side::Client(connection) => connection,
+            Side::Server(connection) => connection,
+        }
+    }
+}
+
+impl Flow {
     /// Lets rustls use what was received until it needs more, or until the task is done. `into` is for decrypted bytes
     /// where the task is to receive, for records otherwise.
-    fn drive(&mut self, task: Task<'_>, into: &mut Buffer) -> Result<Stop, TlsError> {
-        let Self { connection, held, plain, output, peer_closed, .. } = self;
+    fn drive<C: Records>(
+        &mut self,
+        connection: &mut C,
+        task: Task<'_>,
+        into: &mut Buffer,
+    ) -> Result<Stop, TlsError> {
+        let Self { held, plain, output, peer_closed } = self;
         loop {
-            let UnbufferedStatus { mut discard, state } = connection.process_tls_records(held.filled_mut());
+            let UnbufferedStatus { mut discard, state } = connection.process(held.filled_mut());
             let state = match state {
                 Ok(state) => state,
                 Err(error) => {
@@ -271,7 +343,7 @@ impl Machine {
                     stop = Some(if matches!(task, Task::Receive) { Stop::Idle } else { Stop::Sent });
                 }
                 ConnectionState::BlockedHandshake | ConnectionState::Closed => stop = Some(Stop::Idle),
-                // Early data is never accepted (`max_early_data_size` is 0).
+                // Early data is neither accepted (`max_early_data_size` is 0) nor sent.
                 _ => return Err(TlsError(rustls::Error::General("an unknown state".to_owned()))),
             }
             held.consume(discard);
@@ -297,11 +369,9 @@ fn append(plain: &mut Buffer, bytes: &[u8]) {
 
 /// After an error, what rustls wants the peer to hear. It must not be asked for anything else: it would take the same
 /// bytes for new ones.
-fn encode_alerts(connection: &mut UnbufferedServerConnection, held: &mut Buffer, output: &mut Vec<u8>) {
+fn encode_alerts<C: Records>(connection: &mut C, held: &mut Buffer, output: &mut Vec<u8>) {
     while connection.wants_write() {
-        let Ok(ConnectionState::EncodeTlsData(mut data)) =
-            connection.process_tls_records(held.filled_mut()).state
-        else {
+        let Ok(ConnectionState::EncodeTlsData(mut data)) = connection.process(held.filled_mut()).state else {
             return;
         };
         if encode(output, |room| data.encode(room)).is_err() {

@@ -3,9 +3,11 @@
 use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
+use std::time::Instant;
 
 use monoio::net::TcpStream;
 
+use super::handshake::Unsecured;
 use super::pool::{Connection, Endpoint};
 use super::trouble::Fault;
 use crate::shard::Shard;
@@ -22,6 +24,8 @@ pub enum DialError {
     Exhausted,
     /// Timer `connect_timeout`.
     TimedOut,
+    /// No TLS: the certificate is not good, or the endpoint refused.
+    Tls,
 }
 
 impl DialError {
@@ -32,11 +36,13 @@ impl DialError {
             Self::Exhausted => (503, "connect_resources_exhausted"),
             Self::Failed => (502, "connect_failed"),
             Self::TimedOut => (504, "connect_timeout"),
+            Self::Tls => (502, "upstream_tls_failed"),
         }
     }
 }
 
-/// Connects to an endpoint and sends `header` before anything else, within the cluster's `connect_timeout`.
+/// Connects to an endpoint and sends `header` before anything else; then TLS, where it is spoken there; all within the
+/// cluster's `connect_timeout`.
 ///
 /// # Errors
 /// See [`DialError`].
@@ -47,6 +53,7 @@ pub async fn dial(
     header: &[u8],
 ) -> Result<Connection, DialError> {
     shard.stats.upstream_dialled.add();
+    let began = Instant::now();
     // A connect has no cancelable form. Dropped, its operation is cancelled and the socket it owns closes with it.
     let connected = monoio::select! {
         connected = connect(endpoint.address, header) => connected,
@@ -57,7 +64,34 @@ pub async fn dial(
         classify(shard, endpoint, settings, &error)
     })?;
     let timer = shard.deadlines.timer(socket.fd());
-    Ok(Connection::new(socket, timer, Rc::clone(&shard.stats)))
+    let connection = Connection::new(socket, timer, Rc::clone(&shard.stats));
+    if let Some(origination) = &endpoint.origination {
+        let left = settings.connect_timeout.saturating_sub(began.elapsed());
+        let secured = Box::pin(origination.handshake(shard, &connection, left)).await;
+        secured.map_err(|unsecured| without_tls(shard, endpoint, settings, unsecured))?;
+    }
+    Ok(connection)
+}
+
+fn without_tls(
+    shard: &Shard,
+    endpoint: &Endpoint,
+    settings: &ClusterTable,
+    unsecured: Unsecured,
+) -> DialError {
+    shard.stats.upstream_dial_failures.add();
+    let (fault, error) = match unsecured {
+        Unsecured::TimedOut => {
+            shard.stats.timeout_connect.add();
+            (Fault::TlsTimeout, DialError::TimedOut)
+        }
+        Unsecured::Failed(fault) => {
+            shard.stats.upstream_tls_failed.add();
+            (Fault::Tls(fault), DialError::Tls)
+        }
+    };
+    endpoint.note(&settings.name, fault, shard.deadlines.now_ms());
+    error
 }
 
 /// The PROXY protocol's header, if any, is the first that the endpoint hears: before a TLS handshake, too.

@@ -61,7 +61,7 @@ impl OwnPools {
         now_ms: u64,
         idle_timeout: Duration,
     ) {
-        let pool = Endpoint::new(endpoint.address);
+        let pool = Endpoint::new(endpoint.address, None);
         pool.put(connection, now_ms, idle_timeout, 1);
         let mut pools = self.pools.get_or_init(Box::default).borrow_mut();
         // Those of a table before are never asked for again.

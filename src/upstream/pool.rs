@@ -5,22 +5,28 @@
 //! endpoint sends unasked after that look can not be told from its answer, in HTTP/1.
 
 use std::cell::RefCell;
+use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::config::model::UpstreamTls;
+use crate::gateway::stream::ByteStream;
 use crate::shard::deadlines::Timer;
 use crate::shard::stats::Stats;
+use crate::sys::buffer::Buffer;
 use crate::sys::socket::{Liveness, Socket};
+use crate::upstream::handshake::Origination;
 use crate::upstream::trouble::{Fault, Line, Troubles};
+use crate::wire::Wire;
 
 /// A connection to an endpoint. The timer stands before the socket: it must go first.
 pub struct Connection {
     /// Bounds the operation under way.
     pub timer: Timer,
-    /// The socket.
-    pub socket: Socket,
+    /// Its bytes.
+    pub wire: Wire,
     /// Whether a request went over it before this one.
     pub reused: bool,
     stats: Rc<Stats>,
@@ -31,7 +37,23 @@ impl Connection {
     #[must_use]
     pub fn new(socket: Socket, timer: Timer, stats: Rc<Stats>) -> Self {
         stats.upstream_open.add();
-        Self { timer, socket, reused: false, stats }
+        Self { timer, wire: Wire::new(socket), reused: false, stats }
+    }
+
+    /// [`ByteStream::read`] of an exchange. What TLS needs for it is boxed: exchanges over plain TCP stay small.
+    pub async fn read(&self, buffer: Buffer) -> (io::Result<usize>, Buffer) {
+        match self.wire.plain() {
+            Some(socket) => socket.read(buffer).await,
+            None => Box::pin(self.wire.read(buffer)).await,
+        }
+    }
+
+    /// [`ByteStream::write_all`] of an exchange, boxed in the same way.
+    pub async fn write_all(&self, buffer: Buffer, advance: impl Fn()) -> (io::Result<()>, Buffer) {
+        match self.wire.plain() {
+            Some(socket) => socket.write_all(buffer, advance).await,
+            None => Box::pin(self.wire.write_all(buffer, advance)).await,
+        }
     }
 }
 
@@ -49,10 +71,13 @@ struct Idle {
     expires_ms: u64,
 }
 
-/// One address as a shard knows it, shared by all clusters and generations that name it.
+/// One address as a shard knows it, shared by all clusters and generations that name it and speak TLS there in the same
+/// way, or none.
 pub struct Endpoint {
     /// Where to connect.
     pub address: SocketAddr,
+    /// How TLS is spoken there.
+    pub origination: Option<Origination>,
     idle: RefCell<Vec<Idle>>,
     troubles: Troubles,
 }
@@ -60,8 +85,9 @@ pub struct Endpoint {
 impl Endpoint {
     /// An endpoint without connections.
     #[must_use]
-    pub fn new(address: SocketAddr) -> Self {
-        Self { address, idle: RefCell::default(), troubles: Troubles::default() }
+    pub fn new(address: SocketAddr, tls: Option<&Arc<UpstreamTls>>) -> Self {
+        let origination = tls.map(|settings| Origination::new(settings, address));
+        Self { address, origination, idle: RefCell::default(), troubles: Troubles::default() }
     }
 
     /// The newest idle connection that is still good.
@@ -70,7 +96,7 @@ impl Endpoint {
             let idle = self.idle.borrow_mut().pop()?;
             let mut connection = idle.connection;
             connection.stats.upstream_idle.sub();
-            if idle.expires_ms > now_ms && connection.socket.liveness() == Liveness::Alive {
+            if idle.expires_ms > now_ms && connection.wire.liveness() == Liveness::Alive {
                 connection.stats.upstream_reused.add();
                 connection.reused = true;
                 return Some(connection);
@@ -123,7 +149,7 @@ impl Endpoint {
         self.idle.borrow_mut().retain(|idle| {
             let look = looks > 0;
             looks -= usize::from(look);
-            let alive = !look || idle.connection.socket.liveness() == Liveness::Alive;
+            let alive = !look || idle.connection.wire.liveness() == Liveness::Alive;
             let keep = alive && idle.expires_ms > now_ms;
             if !keep {
                 idle.connection.stats.upstream_idle.sub();

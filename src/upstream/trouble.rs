@@ -9,6 +9,7 @@ use std::io;
 use std::sync::Arc;
 
 use crate::sys::errno;
+use crate::tls::fault::TlsFault;
 
 /// Time between two lines about an endpoint.
 pub const QUIET_MS: u64 = 10_000;
@@ -32,6 +33,10 @@ pub enum Fault {
     ConnectTimeout,
     /// No response within `first_byte_timeout`.
     FirstByte,
+    /// TLS failed for this reason.
+    Tls(TlsFault),
+    /// Connected, but no TLS within `connect_timeout`.
+    TlsTimeout,
 }
 
 impl fmt::Display for Fault {
@@ -48,6 +53,8 @@ impl fmt::Display for Fault {
             Self::Connect(None) => f.write_str("connect failed"),
             Self::ConnectTimeout => f.write_str("no connection within connect_timeout"),
             Self::FirstByte => f.write_str("no response within first_byte_timeout"),
+            Self::Tls(fault) => write!(f, "TLS failed: {fault}"),
+            Self::TlsTimeout => f.write_str("connected, but no TLS handshake within connect_timeout"),
         }
     }
 }

@@ -278,6 +278,11 @@ impl Conn {
         Sender(self.stream.try_clone().unwrap())
     }
 
+    /// A second handle, for who does the reading, too.
+    pub(crate) fn stream(&self) -> TcpStream {
+        self.stream.try_clone().unwrap()
+    }
+
     /// Sends bytes to a connection that the gateway does not read from, and waits until they lie there.
     pub(crate) fn send_unread(&mut self, bytes: impl AsRef<[u8]>) {
         self.send(bytes);

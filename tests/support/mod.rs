@@ -14,6 +14,7 @@ mod selftest;
 pub(crate) mod sync;
 pub(crate) mod tempdir;
 pub(crate) mod tls;
+pub(crate) mod tls_backend;
 pub(crate) mod tls_records;
 pub(crate) mod wire;
 

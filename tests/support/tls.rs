@@ -13,7 +13,10 @@ use rcgen::{
 };
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
-use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned, SupportedProtocolVersion};
+use rustls::server::WebPkiClientVerifier;
+use rustls::{
+    ClientConfig, ClientConnection, RootCertStore, ServerConfig, StreamOwned, SupportedProtocolVersion,
+};
 
 use super::DEADLINE;
 use super::tempdir::TempDir;
@@ -114,6 +117,24 @@ impl Authority {
             key_identifier_method: KeyIdMethod::Sha256,
         };
         params.signed_by(&self.issuer).unwrap().pem().unwrap()
+    }
+
+    /// A server that shows `identity`, and with `clients` asks for a certificate of that authority.
+    pub(crate) fn server_config(
+        identity: &Identity,
+        versions: &[&'static SupportedProtocolVersion],
+        clients: Option<&Self>,
+    ) -> Arc<ServerConfig> {
+        let builder = ServerConfig::builder_with_protocol_versions(versions);
+        let (chain, key) = identity.parts();
+        let builder = match clients {
+            None => builder.with_no_client_auth(),
+            Some(authority) => {
+                let verifier = WebPkiClientVerifier::builder(Arc::new(authority.roots())).build().unwrap();
+                builder.with_client_cert_verifier(verifier)
+            }
+        };
+        Arc::new(builder.with_single_cert(chain, key).unwrap())
     }
 
     fn sign(&self, params: &CertificateParams) -> Identity {

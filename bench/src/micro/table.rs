@@ -62,6 +62,7 @@ fn config(hosts: usize, routes: usize) -> Config {
         clusters: vec![Cluster {
             name: "origin".into(),
             endpoints: vec![Endpoint { address: ([127, 0, 0, 1], 9).into(), weight: 1 }],
+            tls: None,
             connect_timeout: std::time::Duration::from_secs(1),
             idle_timeout: std::time::Duration::from_secs(1),
             idle_connections_max: 1,

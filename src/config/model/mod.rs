@@ -15,7 +15,7 @@ mod tls;
 
 pub use self::l4::{L4Match, L4Route, RuleKind};
 pub use self::proxy::{ProxyAccept, ProxyVersion};
-pub use self::tls::{ServerTls, TlsMode, TlsTerms};
+pub use self::tls::{ServerTls, TlsMode, TlsTerms, UpstreamTls};
 
 /// Everything an operator wrote, checked and cross-referenced.
 #[derive(Clone, Debug, Default)]
@@ -440,7 +440,9 @@ pub struct Cluster {
     pub name: Arc<str>,
     /// Its endpoints, at least one.
     pub endpoints: Vec<Endpoint>,
-    /// Time for a TCP connection to an endpoint: 504 beyond.
+    /// TLS towards its endpoints.
+    pub tls: Option<Arc<UpstreamTls>>,
+    /// Time for a connection to an endpoint, TLS included: 504 beyond.
     pub connect_timeout: Duration,
     /// How long an idle connection stays in the pool.
     pub idle_timeout: Duration,

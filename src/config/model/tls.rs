@@ -1,4 +1,4 @@
-//! `tls` of a server: Istio's ServerTLSSettings.
+//! `tls` of a server and of a traffic policy: Istio's ServerTLSSettings and ClientTLSSettings.
 
 use std::fmt;
 use std::sync::Arc;
@@ -45,5 +45,24 @@ pub struct TlsTerms {
 impl fmt::Debug for TlsTerms {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("TlsTerms").field("mode", &self.mode).finish_non_exhaustive()
+    }
+}
+
+/// `tls = { .. }` of a traffic policy: how TLS is spoken to endpoints.
+pub struct UpstreamTls {
+    /// What handshakes are made with. It remembers no sessions.
+    pub config: Arc<rustls::ClientConfig>,
+    /// What decides on endpoints' certificates; asked again when a session resumes.
+    pub verifier: Arc<dyn rustls::client::danger::ServerCertVerifier>,
+    /// The DNS name that is sent; `None`: none is, and the certificate must be for the endpoint's address.
+    pub sni: Option<rustls::pki_types::ServerName<'static>>,
+    /// Equal where connections can stand for each other: authorities, lists, names, certificate, versions, suites.
+    pub fingerprint: [u8; 32],
+}
+
+/// Without the key.
+impl fmt::Debug for UpstreamTls {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("UpstreamTls").field("sni", &self.sni).finish_non_exhaustive()
     }
 }

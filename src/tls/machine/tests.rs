@@ -192,3 +192,93 @@ fn sends_beside_a_partial_handshake_message() {
     pair.server.feed(buffer(&bytes), &mut Buffer::default()).unwrap();
     assert_eq!(pair.all_plain(), b"new keys");
 }
+
+/// Both sides, held together by bytes.
+struct Ends {
+    client: Machine,
+    server: Machine,
+}
+
+/// Records on their way.
+fn output(machine: &mut Machine) -> Vec<u8> {
+    let mut bytes = Buffer::new(Class::Large);
+    machine.take_output(&mut bytes);
+    bytes.filled().to_vec()
+}
+
+fn feed(machine: &mut Machine, bytes: &[u8], step: usize) -> Result<(), TlsError> {
+    bytes.chunks(step).try_for_each(|piece| machine.feed(buffer(piece), &mut Buffer::default()))
+}
+
+impl Ends {
+    fn new(version: &'static SupportedProtocolVersion, name: &'static str) -> Self {
+        let made = rcgen::generate_simple_self_signed(["a.test".to_owned()]).unwrap();
+        let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(made.signing_key.serialize_der()));
+        let config = ServerConfig::builder_with_protocol_versions(&[version])
+            .with_no_client_auth()
+            .with_single_cert(vec![made.cert.der().clone()], key)
+            .unwrap();
+        let server = Machine::new(Arc::new(config)).unwrap();
+        Self { client: client_of(made.cert.der(), name), server }
+    }
+
+    fn shake_hands(&mut self, step: usize) -> Result<(), TlsError> {
+        for _ in 0..10 {
+            feed(&mut self.server, &output(&mut self.client), step)?;
+            feed(&mut self.client, &output(&mut self.server), step)?;
+        }
+        assert!(!self.client.is_handshaking() && !self.server.is_handshaking());
+        assert!(!self.client.is_mid_record() && !self.client.has_plain());
+        assert_eq!(self.client.peer_certificates().len(), 1);
+        Ok(())
+    }
+}
+
+fn client_of(root: &CertificateDer<'static>, name: &'static str) -> Machine {
+    let mut roots = RootCertStore::empty();
+    roots.add(root.clone()).unwrap();
+    let config = ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
+    Machine::connect(Arc::new(config), name.try_into().unwrap()).unwrap()
+}
+
+/// The client's side, whatever the cuts: the handshake, what both send, and the end.
+#[test]
+fn asks_whatever_the_cuts() {
+    for version in VERSIONS {
+        for step in [1, 7, 100_000] {
+            let mut ends = Ends::new(version, "a.test");
+            ends.shake_hands(step).unwrap();
+            for (content, from_client) in [(vec![5; 40_000], true), (vec![6; 40_000], false)] {
+                let Ends { client, server } = &mut ends;
+                let (from, to) = if from_client { (client, server) } else { (server, client) };
+                let mut records = Buffer::new(Class::Large);
+                from.encrypt(&content, &mut records).unwrap();
+                feed(to, records.filled(), step).unwrap();
+                let mut got = Vec::new();
+                let mut plain = Buffer::new(Class::Large);
+                while to.take_plain(&mut plain) > 0 {
+                    got.extend_from_slice(plain.filled());
+                    plain.clear();
+                }
+                assert!(got == content);
+            }
+            let mut records = Buffer::new(Class::Small);
+            ends.server.close(&mut records).unwrap();
+            feed(&mut ends.client, records.filled(), step).unwrap();
+            assert!(ends.client.is_peer_closed() && !ends.client.has_failed());
+        }
+    }
+}
+
+/// A client that is shown the wrong certificate says so.
+#[test]
+fn refuses_with_an_alert() {
+    for version in VERSIONS {
+        let mut ends = Ends::new(version, "b.test");
+        let TlsError(error) = ends.shake_hands(1000).unwrap_err();
+        assert!(matches!(error, rustls::Error::InvalidCertificate(_)), "{error:?}");
+        let alert = output(&mut ends.client);
+        let TlsError(error) = feed(&mut ends.server, &alert, 1000).unwrap_err();
+        assert!(matches!(error, rustls::Error::AlertReceived(_)), "{error:?}");
+    }
+}

@@ -1,5 +1,6 @@
-//! A client's connection as its session sees it: plain bytes over TCP, or over TLS once a handshake has made it so.
+//! A connection to a client or an endpoint: plain bytes over TCP, or over TLS once a handshake has made it so.
 //!
+//! [`crate::downstream`] makes handshakes as a server, [`crate::upstream`] as a client; from then on there is no difference.
 //! Both directions may be under way at once. Nothing is held over a wait but what a peer's partial record makes
 //! necessary: an idle connection has no buffer here.
 
@@ -11,11 +12,12 @@ use std::rc::Rc;
 
 use monoio::io::CancelHandle;
 
-use crate::gateway::plan::MadeFor;
 use crate::gateway::stream::ByteStream;
 use crate::shard::Shard;
+use crate::shard::turn::Turns;
 use crate::sys::buffer::{Buffer, Class};
-use crate::sys::socket::Socket;
+use crate::sys::socket::{Liveness, Socket};
+use crate::tls::fault::TlsFault;
 use crate::tls::machine::{Machine, TlsError};
 
 /// Plain bytes that are encrypted at a time: three records and what they add lie in one buffer.
@@ -25,23 +27,29 @@ const PIECE_BYTES: usize = 48 * 1024;
 /// ten of content.
 const FRUITLESS_COST: usize = 8;
 
-/// A client's connection.
-pub struct Wire {
+/// Records that an idle connection may have received at most: more than tickets and key updates come to.
+const IDLE_BYTES_MAX: usize = 64 * 1024;
+
+/// A connection. Over TLS it also knows `M`, what it was made for.
+pub struct Wire<M = ()> {
     socket: Socket,
-    tls: OnceCell<Box<Tls>>,
+    tls: OnceCell<Box<Tls<M>>>,
 }
 
-struct Tls {
-    shard: Rc<Shard>,
-    made_for: MadeFor,
+struct Tls<M> {
+    /// On epoll.
+    turns: Option<Rc<Turns>>,
+    made_for: M,
     machine: RefCell<Machine>,
+    /// Why it failed.
+    fault: Cell<Option<TlsFault>>,
     /// Part of what was encrypted may not be sent yet: nothing else can go out.
     mid_write: Cell<bool>,
     /// The end of the bytes must look like what it is, a cut.
     cut: Cell<bool>,
 }
 
-impl Wire {
+impl<M> Wire<M> {
     /// A plain connection.
     #[must_use]
     pub fn new(socket: Socket) -> Self {
@@ -49,11 +57,12 @@ impl Wire {
     }
 
     /// From now on everything goes through TLS, whose handshake is over. Once.
-    pub fn start_tls(&self, shard: &Rc<Shard>, machine: Machine, made_for: MadeFor) {
+    pub fn start_tls(&self, shard: &Shard, machine: Machine, made_for: M) {
         let tls = Tls {
-            shard: Rc::clone(shard),
+            turns: shard.epoll.then(|| Rc::clone(&shard.turns)),
             made_for,
             machine: RefCell::new(machine),
+            fault: Cell::new(None),
             mid_write: Cell::new(false),
             cut: Cell::new(false),
         };
@@ -61,7 +70,7 @@ impl Wire {
         debug_assert!(started.is_ok());
     }
 
-    /// Whether TLS ends here.
+    /// Whether the bytes go through TLS.
     #[must_use]
     pub fn is_tls(&self) -> bool {
         self.tls.get().is_some()
@@ -69,7 +78,7 @@ impl Wire {
 
     /// What the connection was made for; `None` without TLS.
     #[must_use]
-    pub fn made_for(&self) -> Option<&MadeFor> {
+    pub fn made_for(&self) -> Option<&M> {
         self.tls.get().map(|tls| &tls.made_for)
     }
 
@@ -97,8 +106,23 @@ impl Wire {
         self.tls.get().is_some_and(|tls| tls.machine.borrow().is_mid_record())
     }
 
+    /// Why TLS failed; `None` where it did not.
+    #[must_use]
+    pub fn tls_fault(&self) -> Option<TlsFault> {
+        self.tls.get().and_then(|tls| tls.fault.get())
+    }
+
+    /// Looks at an idle connection without waiting. Records that are no content (tickets, key updates) are used up.
+    #[must_use]
+    pub fn liveness(&self) -> Liveness {
+        match self.tls.get() {
+            None => self.socket.liveness(),
+            Some(tls) => tls.liveness(&self.socket),
+        }
+    }
+
     /// Makes the coming close a reset.
-    pub(super) fn abort(&self) {
+    pub(crate) fn abort(&self) {
         self.cut();
         self.socket.reset_on_close();
     }
@@ -116,7 +140,7 @@ impl Wire {
     }
 }
 
-impl ByteStream for Wire {
+impl<M> ByteStream for Wire<M> {
     async fn readable(&self) -> io::Result<()> {
         if self.has_pending() {
             return Ok(());
@@ -171,13 +195,45 @@ impl ByteStream for Wire {
 }
 
 /// Every end of a connection that was not cut is announced.
-impl Drop for Wire {
+impl<M> Drop for Wire<M> {
     fn drop(&mut self) {
         self.say_goodbye();
     }
 }
 
-impl Tls {
+impl<M> Tls<M> {
+    fn feed(&self, received: Buffer, into: &mut Buffer) {
+        if let Err(TlsError(error)) = self.machine.borrow_mut().feed(received, into) {
+            self.fault.set(Some(TlsFault::of(&error)));
+        }
+    }
+
+    fn liveness(&self, socket: &Socket) -> Liveness {
+        let mut used = 0;
+        loop {
+            {
+                let machine = self.machine.borrow();
+                if machine.has_plain() || used > IDLE_BYTES_MAX {
+                    return Liveness::Unasked;
+                }
+                if machine.is_peer_closed() || machine.has_failed() {
+                    return Liveness::Closed;
+                }
+            }
+            // Most often there is nothing, which costs no buffer to find out.
+            let liveness = socket.liveness();
+            if liveness != Liveness::Unasked {
+                return liveness;
+            }
+            let mut received = Buffer::new(Class::Medium);
+            match socket.receive_now(&mut received) {
+                Ok(count @ 1..) => used += count,
+                _ => return Liveness::Closed,
+            }
+            self.feed(received, &mut Buffer::default());
+        }
+    }
+
     async fn read(
         &self,
         socket: &Socket,
@@ -210,12 +266,14 @@ impl Tls {
                 Ok(count) => {
                     let before = buffer.len();
                     // What came before an error is still good; the next look tells of it.
-                    let _ = self.machine.borrow_mut().feed(received, &mut buffer);
+                    self.feed(received, &mut buffer);
                     if buffer.len() > before {
                         return (Ok(buffer.len() - before), buffer);
                     }
                     // Records that hold nothing (key updates, empty ones) cost more than their length.
-                    self.shard.give_way(count * FRUITLESS_COST).await;
+                    if let Some(turns) = &self.turns {
+                        turns.spend(count * FRUITLESS_COST).await;
+                    }
                 }
                 Err(error) => return (Err(error), buffer),
             }
@@ -236,8 +294,12 @@ impl Tls {
                 return (Err(io::Error::new(io::ErrorKind::InvalidData, error)), buffer);
             }
             self.mid_write.set(true);
-            let (sent, _) = socket.write_all(records, &advance).await;
+            let (sent, rest) = socket.write_all(records, &advance).await;
             if let Err(error) = sent {
+                // Whoever could send it again must see that some of it has gone.
+                if rest.is_touched() {
+                    buffer.consume(1);
+                }
                 return (Err(error), buffer);
             }
             self.mid_write.set(false);
