@@ -38,6 +38,7 @@ mod lingering;
 mod logs;
 mod mixed;
 mod origination;
+mod origination_live;
 mod origination_traffic;
 mod passthrough;
 mod paths;
