@@ -4,6 +4,7 @@
 //!
 //! ```text
 //! downstream/listener -> downstream/accept -> downstream/handover -> downstream/session
+//!   behind a proxy: -> downstream/proxied (proxy_protocol)
 //!   TCP, TLS: -> downstream/detect (client_hello, table/layer4) -> gateway/passthrough -> gateway/relay,
 //!             or downstream/handshake (tls/machine), and on over TLS (wire)
 //!   HTTP: -> downstream/active -> http1/request (+ http1/target) -> gateway/plan (table/*)
@@ -14,7 +15,7 @@
 //!
 //! Control path: `supervisor` -> `config/*` -> `table` -> `supervisor/reload` -> `shard/mailbox` -> each shard.
 //!
-//! `http1`, `table`, `message` and `upstream/balance` are sans-I/O: they take slices and clocks and return
+//! `http1`, `tls`, `proxy_protocol`, `table`, `message` and `upstream/balance` are sans-I/O: they take slices and clocks and return
 //! decisions, and never import monoio.
 
 pub mod cli;
