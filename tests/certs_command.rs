@@ -125,7 +125,12 @@ fn of_a_running_gateway() {
     assert!(!table.contains("KEPT") && table.lines().count() == 3, "{table}");
     fs::write(live.file("b.test.key"), "").unwrap();
     live.wait_warning("holds no private key");
-    let table = assert_exit(&certs(&["--status-file", &status, "--expiring", "1d"]), 0);
+    let output = certs(&["--status-file", &status, "--expiring", "1d"]);
+    let table = assert_exit(&output, 3);
+    assert_eq!(
+        String::from_utf8_lossy(&output.stderr),
+        "1 entry is kept: a start with these files would go wrong\n"
+    );
     assert!(table.lines().next().unwrap().ends_with("KEPT"), "{table}");
     assert!(
         table.lines().nth(2).unwrap().contains("kept: ") && table.matches("kept").count() == 1,

@@ -108,4 +108,24 @@ both_drivers! {
         let edge = Edge::start(driver, "", ", forward_client_certificate = []");
         assert_eq!(edge.ask(Some(&edge.clients.client("spiffe://test/x")), CLAIM), ("member".to_owned(), String::new()));
     }
+
+    /// Who is turned away, and why, stands in the log of who asks for it.
+    fn refusals_are_told(driver) {
+        let site = Site::new();
+        let ca = site.directory.write("clients.crt", &Authority::new("clients").certificate);
+        let backend = Backend::fixed("ok");
+        let text = site.config(backend.address(), "", "MUTUAL", &format!(", ca_certificates = {ca:?}"));
+        let text = text.replace("hosts = [\"*\"]\ntls", "hosts = [\"a.test\"]\ntls");
+        let gateway = crate::layer4::start_with_log(driver, &text, "info,ringgate::refused=debug");
+        let stranger = Authority::new("strangers").client("spiffe://test/x");
+        for (host, who, words) in [
+            ("a.test", None, "peer sent no certificates"),
+            ("a.test", Some(&stranger), "UnknownIssuer"),
+            ("b.test", None, "the name in the ClientHello leads nowhere"),
+        ] {
+            let config = site.authority.client_config(&[&TLS12], who);
+            assert!(TlsClient::try_connect(gateway.address(), &config, host).is_err());
+            gateway.wait_stderr(words);
+        }
+    }
 }

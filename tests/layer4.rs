@@ -49,7 +49,7 @@ fn ping(client: &mut Client) {
     assert_eq!(client.bytes(4).as_deref(), Ok(&b"ping"[..]));
 }
 
-fn start_with_log(driver: Driver, text: &str, filter: &str) -> Gateway {
+pub(crate) fn start_with_log(driver: Driver, text: &str, filter: &str) -> Gateway {
     let directory = TempDir::new();
     let path = directory.write("ringgate.toml", text);
     let mut command = std::process::Command::new(crate::support::gateway::binary());
@@ -110,6 +110,7 @@ both_drivers! {
         Dump::wait(&gateway, "two are left", |dump| dump.sum("sessions_open") == 2);
         ping(&mut gateway.connect());
         assert_eq!(Dump::of(&gateway).sum("gateway_connections_refused"), 3);
+        gateway.wait_stderr("limits.connections_max is reached");
     }
 
     /// Over HTTP the first request is answered.

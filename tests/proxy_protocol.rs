@@ -171,6 +171,7 @@ both_drivers! {
         let refused = bad.len() as u64 + 1;
         Dump::wait(&gateway, "refused", |dump| dump.sum("proxy_headers_refused") == refused);
         assert_eq!(backend.connections(), 0);
+        gateway.wait_stderr("no valid PROXY header from a peer that `proxy_protocol.from` names");
     }
 
     /// The time for the header is one for all of it; waiting costs no buffer, and the timers of requests begin behind it.

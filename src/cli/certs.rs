@@ -28,7 +28,7 @@ Exit codes:
   0  listed
   1  the configuration has errors; or no gateway runs
   2  the command line is wrong
-  3  with --expiring: something ends within that time, or has ended";
+  3  with --expiring: something ends within that time, or has ended, or is kept";
 
 /// Exit code of `--expiring`.
 const EXPIRING: u8 = 3;
@@ -44,8 +44,8 @@ pub struct CertsArgs {
     /// The status file of a running gateway
     #[arg(long, value_name = "PATH")]
     pub status_file: Option<PathBuf>,
-    /// Exit with 3 if a certificate or an authority ends within this time, such as 14d or 36h, or a revocation list is
-    /// out of date
+    /// Exit with 3 if a certificate or an authority ends within this time, such as 14d or 36h, a revocation list is out
+    /// of date, or a file can not be used and what it held before is kept
     #[arg(long, value_name = "TIME", value_parser = time)]
     pub expiring: Option<Duration>,
     /// Print one JSON object
@@ -87,13 +87,15 @@ pub fn run(args: &CertsArgs) -> ExitCode {
         let until = if entry.kind == Kind::RevocationLists { now } else { until };
         entry.not_after_seconds.is_some_and(|end| end <= until)
     };
-    match entries.iter().filter(ends).count() {
-        0 => ExitCode::SUCCESS,
-        count => {
-            errln!("{} within that time", counted(count, "entry ends", "entries end"));
-            ExitCode::from(EXPIRING)
-        }
+    let count = entries.iter().filter(ends).count();
+    if count > 0 {
+        errln!("{} within that time", counted(count, "entry ends", "entries end"));
     }
+    let kept = entries.iter().filter(|entry| entry.kept.is_some()).count();
+    if kept > 0 {
+        errln!("{} kept: a start with these files would go wrong", counted(kept, "entry is", "entries are"));
+    }
+    if count + kept == 0 { ExitCode::SUCCESS } else { ExitCode::from(EXPIRING) }
 }
 
 fn of_configuration(path: &Path) -> Result<Vec<CertificateEntry>, String> {

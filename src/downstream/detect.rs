@@ -9,6 +9,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::REFUSED;
 use super::client_hello::{self, NotTls, Outcome};
 use super::handshake::handshake;
 use super::linger::linger;
@@ -126,7 +127,7 @@ async fn read_hello(session: &Session, timeouts: &Timeouts, early: Buffer) -> Op
             }
             Outcome::NotTls(what) => {
                 shard.stats.tls_not_tls.add();
-                tracing::debug!(peer = %session.client(), reason = what.reason(), "not TLS");
+                tracing::debug!(target: REFUSED, peer = %session.client(), reason = what.reason(), "not TLS");
                 if what != NotTls::PlainHttp || !answers_plain_http(session) {
                     return None;
                 }
@@ -134,7 +135,7 @@ async fn read_hello(session: &Session, timeouts: &Timeouts, early: Buffer) -> Op
             }
             Outcome::Malformed(why) => {
                 shard.stats.tls_malformed_hellos.add();
-                tracing::debug!(peer = %session.client(), reason = why.reason(), "malformed ClientHello");
+                tracing::debug!(target: REFUSED, peer = %session.client(), reason = why.reason(), "malformed ClientHello");
                 alert(DECODE_ERROR).to_vec()
             }
         };
@@ -181,7 +182,7 @@ async fn follow(session: &Session, hello: Hello) -> Found {
             let facts = RelayFacts { gateway: Arc::clone(&gateway.name), sni: name };
             match passthrough::route(&session.shard, &installed, rules, session.relay_client()) {
                 Some(cluster) => return Found::Relay { installed, cluster, early: bytes, facts },
-                None => return unknown_name(session, linger).await,
+                None => return unknown_name(session, facts.sni.as_deref(), linger).await,
             }
         }
         Sni::Terminate { gateway, server, terms, rules } => {
@@ -206,7 +207,7 @@ async fn follow(session: &Session, hello: Hello) -> Found {
         Sni::Unknown => {
             let linger = installed.table().listener_gateway(id).timeouts.linger;
             drop(installed);
-            return unknown_name(session, linger).await;
+            return unknown_name(session, name.as_deref(), linger).await;
         }
     };
     routed(session, installed, rules, Buffer::default(), facts)
@@ -226,8 +227,9 @@ fn routed(
     }
 }
 
-async fn unknown_name(session: &Session, linger: Duration) -> Found {
+async fn unknown_name(session: &Session, sni: Option<&str>, linger: Duration) -> Found {
     session.shard.stats.tls_unknown_names.add();
+    tracing::debug!(target: REFUSED, peer = %session.client(), sni, "the name in the ClientHello leads nowhere");
     refuse(session, &alert(UNRECOGNIZED_NAME), linger).await;
     Found::Closed
 }

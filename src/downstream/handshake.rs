@@ -2,10 +2,12 @@
 //!
 //! Its time is bounded by the gateway's `handshake` timer, its bytes by rustls. A client that fails it hears an alert.
 
+use std::fmt::Display;
 use std::time::Duration;
 
 use rustls::pki_types::UnixTime;
 
+use super::REFUSED;
 use super::linger::linger;
 use super::response_sink::send;
 use super::session::Session;
@@ -32,7 +34,7 @@ pub(super) async fn handshake(
     let stats = &session.shard.stats;
     let mut machine = match Machine::new(terms.config.clone()) {
         Ok(machine) => machine,
-        Err(error) => return Err(refused(session, &error)),
+        Err(error) => return Err(refused(session, &made_for, &error)),
     };
     session.timer.arm(timeouts.handshake, OnDue::ShutRead);
     let mut received = hello;
@@ -40,7 +42,7 @@ pub(super) async fn handshake(
         let fed = machine.feed(received, &mut Buffer::default());
         flush(session, &mut machine, timeouts.write_gap).await?;
         if let Err(error) = fed {
-            let refused = refused(session, &error);
+            let refused = refused(session, &made_for, &error);
             linger(&session.shard, &session.wire, &session.timer, timeouts.linger).await;
             return Err(refused);
         }
@@ -51,16 +53,18 @@ pub(super) async fn handshake(
         let ready = session.wire.readable().await;
         let (result, buffer) = session.wire.read(Buffer::new(Class::Medium)).await;
         if ready.is_err() || !matches!(result, Ok(1..)) {
-            if session.timer.fired() { &stats.timeout_handshake } else { &stats.tls_refused }.add();
+            let fired = session.timer.fired();
+            if fired { &stats.timeout_handshake } else { &stats.tls_refused }.add();
+            let reason = if fired { "timed out" } else { "the client went away" };
+            tell(session, &made_for, &reason);
             return Err(NoTls);
         }
         received = buffer;
     }
     session.timer.disarm();
     if machine.is_resumed() {
-        if !is_still_good(&machine, terms) {
-            stats.tls_refused.add();
-            return Err(NoTls);
+        if let Err(error) = still_good(&machine, terms) {
+            return Err(refused(session, &made_for, &TlsError(error)));
         }
         stats.tls_resumed.add();
     }
@@ -75,10 +79,10 @@ pub(super) async fn handshake(
 
 /// rustls takes a resumed session's client certificate as it was verified then; it may have ended since, or the list of
 /// revoked ones has.
-fn is_still_good(machine: &Machine, terms: &TlsTerms) -> bool {
+fn still_good(machine: &Machine, terms: &TlsTerms) -> Result<(), rustls::Error> {
     match machine.peer_certificates() {
-        [] => true,
-        [leaf, chain @ ..] => terms.clients.verify_client_cert(leaf, chain, UnixTime::now()).is_ok(),
+        [] => Ok(()),
+        [leaf, chain @ ..] => terms.clients.verify_client_cert(leaf, chain, UnixTime::now()).map(|_| ()),
     }
 }
 
@@ -91,8 +95,13 @@ async fn flush(session: &Session, machine: &mut Machine, gap: Duration) -> Resul
     send(&session.wire, &timer, &session.shard.stats, &mut output, gap).await.map_err(|_| NoTls)
 }
 
-fn refused(session: &Session, TlsError(error): &TlsError) -> NoTls {
+fn refused(session: &Session, made_for: &MadeFor, TlsError(error): &TlsError) -> NoTls {
     session.shard.stats.tls_refused.add();
-    tracing::debug!(peer = %session.client(), %error, "TLS handshake failed");
+    tell(session, made_for, error);
     NoTls
+}
+
+fn tell(session: &Session, made_for: &MadeFor, reason: &dyn Display) {
+    let MadeFor { gateway, name, .. } = made_for;
+    tracing::debug!(target: REFUSED, peer = %session.client(), %gateway, sni = name.as_deref(), %reason, "no TLS handshake");
 }

@@ -24,3 +24,6 @@ use crate::gateway::plan::MadeFor;
 
 /// A client's connection. Over TLS it knows which server it was made for.
 pub type Wire = crate::wire::Wire<MadeFor>;
+
+/// Target of the log's lines on connections that are refused, one each.
+const REFUSED: &str = "ringgate::refused";

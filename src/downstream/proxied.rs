@@ -8,6 +8,7 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
+use super::REFUSED;
 use super::session::Session;
 use crate::config::model::ProxyVersion;
 use crate::gateway::stream::ByteStream;
@@ -34,6 +35,7 @@ pub(super) async fn read(session: &Session, timeout: Duration) -> Option<Buffer>
     if timer.fired() {
         if !shard.is_draining() {
             stats.timeout_proxy_header.add();
+            tell(session, "timed out");
         }
         return None;
     }
@@ -62,6 +64,7 @@ pub(super) async fn read(session: &Session, timeout: Duration) -> Option<Buffer>
             },
             _ if timer.fired() => {
                 stats.timeout_proxy_header.add();
+                tell(session, "timed out");
                 return None;
             }
             // Opened and closed again, as monitors do.
@@ -69,9 +72,18 @@ pub(super) async fn read(session: &Session, timeout: Duration) -> Option<Buffer>
             _ => "closed_in_header",
         };
         stats.proxy_headers_refused.add();
-        tracing::debug!(peer = %session.peer, reason, "no valid PROXY header");
+        tell(session, reason);
         return None;
     }
+}
+
+/// A peer that is to send headers and does not is most likely a mistake of configuration, here or there.
+fn tell(session: &Session, reason: &str) {
+    let peer = session.peer;
+    if session.shard.may_warn() {
+        tracing::warn!(%peer, reason, "connections are closed: no valid PROXY header from a peer that `proxy_protocol.from` names");
+    }
+    tracing::debug!(target: REFUSED, %peer, reason, "no valid PROXY header");
 }
 
 impl Session {

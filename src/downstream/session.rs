@@ -9,6 +9,7 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
+use super::REFUSED;
 use super::accept::Listener;
 use super::active::{Next, active};
 use super::detect::{self, Found};
@@ -109,7 +110,10 @@ impl Session {
             self.gateway_place.set(place);
         } else {
             self.shard.stats.gateway_connections_refused.add();
-            tracing::debug!(client = %self.client(), gateway = %gateway.name, "connections_max is reached");
+            if self.shard.may_warn() {
+                tracing::warn!(gateway = %gateway.name, "limits.connections_max is reached: connections are refused");
+            }
+            tracing::debug!(target: REFUSED, peer = %self.client(), gateway = %gateway.name, "connections_max is reached");
         }
         entered
     }

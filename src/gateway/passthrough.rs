@@ -64,7 +64,7 @@ pub fn route<S: ByteStream>(
     let route = installed.table().l4_route(rules, client.peer.ip(), destination);
     if route.is_none() {
         shard.stats.relays_refused.add();
-        tracing::debug!(peer = %client.peer, "no rule matches the connection");
+        tracing::debug!(target: "ringgate::refused", peer = %client.peer, "no rule matches the connection");
     }
     route.map(|route| route.pick_cluster())
 }

@@ -15,8 +15,13 @@ use crate::config::{Diagnostic, show_time};
 
 const DAY: i64 = 86_400;
 
-/// Seconds before the end of a certificate at which the log says so; those of a list when it is over.
+/// Seconds before the end of a certificate at which the log says so.
 const TOLD_BEFORE: [i64; 4] = [14 * DAY, 7 * DAY, DAY, 0];
+
+/// Those of a revocation list, which is renewed every few days or hours.
+const LISTS_TOLD_BEFORE: [i64; 2] = [HOUR, 0];
+
+const HOUR: i64 = 3600;
 
 /// What is wrong with files that are in use, or would be.
 const CODES: [&str; 5] =
@@ -212,7 +217,13 @@ impl Supervisor {
                 continue;
             };
             let when = match before / DAY {
-                0 if entry.kind == Kind::RevocationLists => "is out of date".to_owned(),
+                0 if before > 0 => {
+                    "are out of date within an hour, and then no client gets in unless `crl_expired` says so"
+                        .to_owned()
+                }
+                0 if entry.kind == Kind::RevocationLists => {
+                    "are out of date: no client gets in unless `crl_expired` says so".to_owned()
+                }
                 0 => "has ended".to_owned(),
                 1 => "ends within a day".to_owned(),
                 days => format!("ends within {days} days"),
@@ -247,8 +258,8 @@ impl Supervisor {
 /// When something is to be said of a file, and how long before its end that is.
 fn dates(entry: &CertificateEntry) -> impl Iterator<Item = (i64, i64)> + use<> {
     let (kind, end) = (entry.kind, entry.not_after_seconds);
-    let before = TOLD_BEFORE.into_iter().filter(move |before| *before == 0 || kind != Kind::RevocationLists);
-    end.into_iter().flat_map(move |end| before.clone().map(move |before| (end - before, before)))
+    let before = if kind == Kind::RevocationLists { &LISTS_TOLD_BEFORE[..] } else { &TOLD_BEFORE[..] };
+    end.into_iter().flat_map(move |end| before.iter().map(move |before| (end - before, *before)))
 }
 
 fn log_lines(lines: Vec<String>, log: impl Fn(&str)) {
