@@ -308,6 +308,34 @@ both_drivers! {
         wait("the old authority is out", || !served(3));
     }
 
+    /// A new list ends the connections of those whom it revokes, and nobody else's.
+    fn lists_end_only_whom_they_revoke(driver) {
+        let live = Live::new();
+        let clients = Authority::new("clients' CA");
+        let (ca, crl) = (live.file("ca.pem"), live.file("crl.pem"));
+        fs::write(&ca, &clients.certificate).unwrap();
+        fs::write(&crl, clients.crl(&[1])).unwrap();
+        let more = format!(", ca_certificates = {ca:?}, ca_crl = {crl:?}");
+        let gateway =
+            Gateway::start(driver, &live.config("certificate_check = \"100ms\"", "OPTIONAL_MUTUAL", &more));
+        let connect = |who: Option<&Identity>| {
+            let config = live.authority.client_config(ALL, who);
+            let mut client = TlsClient::connect(live.address, &config, "a.test");
+            assert_eq!(client.get("a.test", "/").status, 200);
+            client
+        };
+        let [two, three] = [2, 3].map(|serial| clients.client_numbered(serial));
+        let (mut revoked, mut good, mut nobody) = (connect(Some(&two)), connect(Some(&three)), connect(None));
+        rename_over(&crl, &clients.crl(&[1, 2]));
+        gateway.wait_stderr("renewed");
+        for client in [&mut good, &mut nobody] {
+            assert_eq!(client.get("a.test", "/").status, 200);
+            assert_eq!(client.get("a.test", "/").status, 200);
+        }
+        let response = revoked.get("a.test", "/");
+        assert_eq!((response.status, response.headers.get("connection")), (421, Some("close")));
+    }
+
     /// Only files that the running text names are read anew, not the text: nobody has asked for that.
     fn an_edited_text_waits_for_a_reload(driver) {
         let live = Live::new();

@@ -41,9 +41,17 @@ both_drivers! {
         for target in ["/.well-known/acme-challenge/token", "/x/../.well-known/acme-challenge/token"] {
             assert_eq!(client.get("a.test", target).text(), "challenge");
         }
-        for target in ["/.well-known/acme-challenge", "/.well-known/acme-challenge/../x"] {
+        for target in [
+            "/.well-known/acme-challenge",
+            "/.well-known/acme-challenge/",
+            "/.well-known/acme-challenge/../x",
+            "/.well-known/acme-challenge/..;/..;/admin",
+            "/.well-known/acme-challenge/%252e%252e/admin",
+            "/.well-known/acme-challenge/token/x",
+        ] {
             assert_eq!(client.get("a.test", target).status, 301, "{target}");
         }
+        assert_eq!(client.get("evil.test%2f.a.test", "/").text(), "400 Bad Request: no_host_to_redirect_to\n");
         client.send("GET / HTTP/1.0\r\n\r\n");
         assert_eq!(client.response("GET").text(), "400 Bad Request: no_host_to_redirect_to\n");
         assert_eq!(backend.requests().len(), 2);

@@ -48,7 +48,7 @@ impl Table {
     }
 
     pub(super) fn row(&mut self, tone: Tone, cells: Vec<String>) {
-        self.rows.push((tone, cells));
+        self.rows.push((tone, cells.into_iter().map(harmless).collect()));
     }
 
     /// A column is one of numbers when all that is below its header starts like one, or is unknown.
@@ -56,6 +56,16 @@ impl Table {
         let numeric = |cell: &String| cell.chars().all(|c| c.is_ascii_digit() || "-?.%".contains(c));
         self.rows.iter().skip(1).all(|(_, cells)| cells.get(column).is_none_or(numeric))
     }
+}
+
+/// What files and certificates say must not move a terminal's cursor, nor turn its text round.
+fn harmless(cell: String) -> String {
+    let turns = |c: char| matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}');
+    let bad = |c: char| c.is_control() || turns(c);
+    if !cell.chars().any(bad) {
+        return cell;
+    }
+    cell.chars().map(|c| if bad(c) { c.escape_default().to_string() } else { c.to_string() }).collect()
 }
 
 impl std::fmt::Display for Table {

@@ -125,6 +125,12 @@ fn crls(reader: &mut Reader<'_>, named: &Named, revocation: Revocation, effect: 
             keep_crls(reader, named, late_crls(named, &crls));
             Some(used)
         }
+        (Ok(crls), Some(used)) if crls.is_older_than(&used) => {
+            let message =
+                format!("{} is older than the lists in use: revocations would be taken back", named.shown());
+            keep_crls(reader, named, Problem::error("crl-older", named.place, message));
+            Some(used)
+        }
         (Ok(crls), _) => {
             if is_late(&crls) {
                 let effect = if revocation.allow_expired { "it still counts" } else { effect };

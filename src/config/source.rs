@@ -8,6 +8,7 @@ use std::cell::OnceCell;
 use std::fs::File;
 use std::io::Read as _;
 use std::ops::Range;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -164,7 +165,12 @@ pub(super) fn read_bytes(path: &Path, bytes_max: usize) -> Result<Vec<u8>, Strin
     if !metadata.is_file() {
         return Err("cannot read: neither a regular file nor a directory".to_owned());
     }
-    let file = File::open(path).map_err(|error| format!("cannot open: {error}"))?;
+    // It may have become one since.
+    let file = File::options().read(true).custom_flags(libc::O_NONBLOCK).open(path);
+    let file = file.map_err(|error| format!("cannot open: {error}"))?;
+    if !file.metadata().is_ok_and(|metadata| metadata.is_file()) {
+        return Err("cannot read: it is no regular file any more".to_owned());
+    }
     let mut bytes = Vec::new();
     file.take(bytes_max as u64 + 1)
         .read_to_end(&mut bytes)

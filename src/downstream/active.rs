@@ -9,7 +9,7 @@ use super::linger::linger;
 use super::request_body::{Http1RequestBody, chunk_limits};
 use super::response_sink::{Http1ResponseSink, ResponseTerms, send};
 use super::session::Session;
-use crate::config::model::{Limits, Timeouts};
+use crate::config::model::{Limits, Timeouts, TlsTerms};
 use crate::gateway::exchange::{self, Ended};
 use crate::gateway::plan::{self, Client, LocalReply, Planned, Refused};
 use crate::gateway::stream::{ByteStream, ResponseSink, SinkClosed};
@@ -20,8 +20,10 @@ use crate::http1::scan::{HeadLimits, Progress, Scan};
 use crate::message::{Method, RequestHead, Version};
 use crate::shard::Shard;
 use crate::shard::deadlines::{OnDue, Timer};
+use crate::shard::installed::Installed;
 use crate::shard::turn::REQUEST_COST;
 use crate::sys::buffer::{Buffer, Class};
+use crate::table::ListenerId;
 use crate::upstream;
 use crate::upstream::own::Own;
 
@@ -306,10 +308,8 @@ impl Connection<'_> {
             self.output = Buffer::new(Class::Small);
         }
         let Scratch { request: head, response, path } = &mut self.scratch;
-        let client = Client { peer: session.client().ip(), tls: session.wire.made_for() };
-        let bytes = self.input.filled();
         let Planned { hsts, outcome: planned } =
-            plan::plan(shard, &installed, listener, head, bytes, client, path);
+            plan(session, &installed, listener, head, self.input.filled(), path);
         // Answers before this one must not wait for its endpoint, nor pile up.
         if !self.output.is_empty() && (planned.is_ok() || self.output.len() >= Class::Small.bytes()) {
             let (wire, stats, gap) = (&session.wire, &shard.stats, self.timeouts.write_gap);
@@ -347,8 +347,8 @@ impl Connection<'_> {
                 let own = Own { pools: &session.own, header: &|version| session.proxy_header(version, None) };
                 exchange::run(shard, &installed, plan, &own, &mut body, &mut sink, response).await
             }
-            Err(Refused { reply, location }) => {
-                if !body.discard_buffered() {
+            Err(Refused { reply, location, close }) => {
+                if !body.discard_buffered() || close {
                     sink.close();
                 }
                 reply.count(&shard.stats);
@@ -384,6 +384,21 @@ impl Connection<'_> {
         let session = self.session;
         linger(&session.shard, &session.wire, &session.timer, self.timeouts.linger).await;
     }
+}
+
+/// Plans a request of the session.
+fn plan<'t>(
+    session: &Session,
+    installed: &'t Installed,
+    listener: ListenerId,
+    head: &RequestHead,
+    bytes: &[u8],
+    path: &mut Vec<u8>,
+) -> Planned<'t> {
+    let is_good_for = |terms: &TlsTerms| session.is_client_good_for(terms);
+    let (peer, tls) = (session.client().ip(), session.wire.made_for());
+    let client = Client { peer, tls, is_good_for: &is_good_for };
+    plan::plan(&session.shard, installed, listener, head, bytes, client, path)
 }
 
 /// What came of waiting for bytes.

@@ -5,6 +5,7 @@
 //! does not come to the end of its hello within the gateway's `handshake` time is closed without a word. One whose
 //! name leads nowhere, or whose hello is malformed, hears a fatal alert; one that does not speak TLS hears nothing.
 
+use std::cell::Cell;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -192,7 +193,8 @@ async fn follow(session: &Session, hello: Hello) -> Found {
             }
             let made_for = MadeFor {
                 gateway: Arc::clone(&gateway.name),
-                policy: terms.policy,
+                policy: Cell::new(terms.policy),
+                settings: terms.settings,
                 name: name.clone(),
                 client: None,
             };

@@ -79,7 +79,7 @@ pub(super) async fn handshake(
 
 /// rustls takes a resumed session's client certificate as it was verified then; it may have ended since, or the list of
 /// revoked ones has.
-fn still_good(machine: &Machine, terms: &TlsTerms) -> Result<(), rustls::Error> {
+pub(super) fn still_good(machine: &Machine, terms: &TlsTerms) -> Result<(), rustls::Error> {
     match machine.peer_certificates() {
         [] => Ok(()),
         [leaf, chain @ ..] => terms.clients.verify_client_cert(leaf, chain, UnixTime::now()).map(|_| ()),

@@ -29,8 +29,8 @@ pub(super) async fn read(session: &Session, timeout: Duration) -> Option<Buffer>
     let Session { shard, wire, timer, .. } = session;
     let stats = &shard.stats;
     let began_ms = shard.deadlines.now_ms();
-    let draining = shard.is_draining();
-    timer.arm(if draining { timeout.min(FRESH_DRAIN) } else { timeout }, OnDue::CloseFresh);
+    let timeout = if shard.is_draining() { timeout.min(FRESH_DRAIN) } else { timeout };
+    timer.arm(timeout, OnDue::CloseFresh);
     wire.readable().await.ok()?;
     if timer.fired() {
         if !shard.is_draining() {

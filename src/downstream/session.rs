@@ -13,8 +13,9 @@ use super::REFUSED;
 use super::accept::Listener;
 use super::active::{Next, active};
 use super::detect::{self, Found};
+use super::handshake::still_good;
 use super::proxied;
-use crate::config::model::{Limits, Timeouts};
+use crate::config::model::{Limits, Timeouts, TlsTerms};
 use crate::downstream::Wire;
 use crate::gateway::passthrough::{self, Client, RelayFacts};
 use crate::gateway::stream::ByteStream;
@@ -118,6 +119,11 @@ impl Session {
         entered
     }
 
+    /// Whether the client's certificate, if it showed one, is good on these terms.
+    pub(super) fn is_client_good_for(&self, terms: &TlsTerms) -> bool {
+        self.wire.machine().is_some_and(|machine| still_good(&machine, terms).is_ok())
+    }
+
     /// The client of a relay.
     pub(super) fn relay_client(&self) -> Client<'_, Wire> {
         let destination = self.destination().map(|address| address.ip());
@@ -177,8 +183,9 @@ pub async fn serve(session: Session) {
         let Some(timeouts) = timeouts_of(&session) else { return };
         // A drain closes idle connections at once, and soon one whose first request may be under way.
         if first {
-            let draining = session.shard.is_draining();
-            let timeout = if draining { timeouts.header.min(FRESH_DRAIN) } else { timeouts.header };
+            // One that is to be turned away must not keep others out meanwhile.
+            let hasty = session.shard.is_draining() || session.crowded_out.get();
+            let timeout = if hasty { timeouts.header.min(FRESH_DRAIN) } else { timeouts.header };
             session.timer.arm(timeout, OnDue::CloseFresh);
         } else {
             session.timer.arm(timeouts.keep_alive, OnDue::CloseIdle);

@@ -1,9 +1,10 @@
 //! Where a request goes: host, normal form of its path, route, cluster; and its head as the endpoint will read it.
 
+use std::cell::Cell;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use crate::config::model::{ForwardPath, ServerTls, TlsMode};
+use crate::config::model::{ForwardPath, ServerTls, TlsMode, TlsTerms};
 use crate::http1::refusal::Refusal;
 use crate::http1::rewrite::{RequestFacts, write_request};
 use crate::http1::target::{is_ambiguous, normalize};
@@ -47,11 +48,13 @@ pub struct Refused {
     pub reply: LocalReply,
     /// Where the client is to go.
     pub location: Option<Box<[u8]>>,
+    /// Over this connection the client would be told the same again.
+    pub close: bool,
 }
 
 impl From<LocalReply> for Refused {
     fn from(reply: LocalReply) -> Self {
-        Self { reply, location: None }
+        Self { reply, location: None, close: false }
     }
 }
 
@@ -60,8 +63,10 @@ impl From<LocalReply> for Refused {
 pub struct MadeFor {
     /// Name of the gateway whose server was chosen.
     pub gateway: Arc<str>,
-    /// The policy of that server.
-    pub policy: [u8; 32],
+    /// The policy of that server; the last one that the client is known to be good for.
+    pub policy: Cell<[u8; 32]>,
+    /// Its settings.
+    pub settings: [u8; 32],
     /// The host that the client named (SNI).
     pub name: Option<Box<str>>,
     /// Who the client is, where it showed a certificate.
@@ -69,12 +74,14 @@ pub struct MadeFor {
 }
 
 /// Facts of the connection a request came by.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy)]
 pub struct Client<'c> {
     /// Its address.
     pub peer: IpAddr,
     /// What it was made for, over TLS.
     pub tls: Option<&'c MadeFor>,
+    /// Whether its certificate, if it showed one, is good on other terms.
+    pub is_good_for: &'c dyn Fn(&TlsTerms) -> bool,
 }
 
 /// A request on its way.
@@ -111,12 +118,18 @@ pub fn plan<'t>(
     client: Client<'_>,
     scratch: &mut Vec<u8>,
 ) -> Planned<'t> {
-    match find_host(installed, listener, head.authority.of(bytes), client.tls) {
+    match find_host(installed, listener, head.authority.of(bytes), client) {
         Ok(host) => Planned {
             hsts: host.server.hsts.as_deref(),
             outcome: plan_for(shard, installed, &host, head, bytes, client, scratch),
         },
-        Err(reply) => Planned { hsts: None, outcome: Err(reply.into()) },
+        Err(reply) => {
+            let name = client.tls.and_then(|made_for| made_for.name.as_deref());
+            let host = without_port(head.authority.of(bytes));
+            let close =
+                reply.status == 421 && name.is_some_and(|name| host.eq_ignore_ascii_case(name.as_bytes()));
+            Planned { hsts: None, outcome: Err(Refused { reply, location: None, close }) }
+        }
     }
 }
 
@@ -125,12 +138,12 @@ fn find_host<'t>(
     installed: &'t Installed,
     listener: ListenerId,
     authority: &[u8],
-    tls: Option<&MadeFor>,
+    client: Client<'_>,
 ) -> Result<HostMatch<'t>, LocalReply> {
     let Some(host) = installed.table().host(listener, authority) else {
         return Err(LocalReply { status: 404, reason: "unknown_host" });
     };
-    if is_misdirected(&host, tls) {
+    if is_misdirected(&host, client) {
         return Err(LocalReply { status: 421, reason: "misdirected_request" });
     }
     Ok(host)
@@ -155,7 +168,7 @@ fn plan_for(
         normalize(received, &gateway.path, scratch).map_err(LocalReply::from)?
     };
     if let Some(port) = host.server.https_redirect
-        && !path.starts_with(ACME_CHALLENGES)
+        && !is_acme_challenge(path)
     {
         return Err(to_https(head, bytes, port));
     }
@@ -197,10 +210,17 @@ fn plan_for(
 /// Challenges come over HTTP (RFC 8555 section 8.3), also to hosts that have no certificate yet.
 const ACME_CHALLENGES: &[u8] = b"/.well-known/acme-challenge/";
 
+/// A token and nothing else, of the base64url alphabet (RFC 8555 section 8.3): no server reads a way out of it.
+fn is_acme_challenge(path: &[u8]) -> bool {
+    let token = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
+    path.strip_prefix(ACME_CHALLENGES).is_some_and(|rest| !rest.is_empty() && rest.iter().all(token))
+}
+
 /// Sends a client to the same resource over HTTPS; its bytes went through the parser, which leaves no more than a URI's.
 fn to_https(head: &RequestHead, bytes: &[u8], port: u16) -> Refused {
     let host = without_port(head.authority.of(bytes));
-    if host.is_empty() {
+    // What an escape in a host stands for is read in different ways.
+    if host.is_empty() || host.contains(&b'%') {
         return LocalReply { status: 400, reason: "no_host_to_redirect_to" }.into();
     }
     let mut location = b"https://".to_vec();
@@ -215,7 +235,7 @@ fn to_https(head: &RequestHead, bytes: &[u8], port: u16) -> Refused {
         location.extend_from_slice(query.of(bytes));
     }
     let reply = LocalReply { status: 301, reason: "https_redirect" };
-    Refused { reply, location: Some(location.into_boxed_slice()) }
+    Refused { reply, location: Some(location.into_boxed_slice()), close: false }
 }
 
 /// The host of an authority that the table knows, in its brackets where it has them.
@@ -230,12 +250,22 @@ fn without_port(authority: &[u8]) -> &[u8] {
 /// Whether a host is served only over other connections (RFC 9110 section 7.4): those that were made for its gateway
 /// and on its terms. A client that reuses a connection for all names of a certificate must not slip past what its host
 /// asks of clients; one that named no host does not reach one that needs a certificate.
-fn is_misdirected(host: &HostMatch<'_>, made_for: Option<&MadeFor>) -> bool {
-    match (made_for, &host.server.tls) {
+///
+/// Lists that revoke others than this client are no other terms: renewed every few days, they would end all connections.
+fn is_misdirected(host: &HostMatch<'_>, client: Client<'_>) -> bool {
+    match (client.tls, &host.server.tls) {
         (None, None) => false,
         (Some(made_for), Some(ServerTls::Terminate(terms))) => {
             let unnamed = terms.mode == TlsMode::Mutual && made_for.name.is_none();
-            unnamed || terms.policy != made_for.policy || host.gateway.name != made_for.gateway
+            let is_good = || {
+                let is_good = made_for.settings == terms.settings && (client.is_good_for)(terms);
+                if is_good {
+                    made_for.policy.set(terms.policy);
+                }
+                is_good
+            };
+            let elsewhere = unnamed || host.gateway.name != made_for.gateway;
+            elsewhere || terms.policy != made_for.policy.get() && !is_good()
         }
         _ => true,
     }

@@ -36,6 +36,7 @@ fn terminating(protocol: Protocol, port: u16, hosts: &[&str]) -> Server {
         clients: rustls::server::WebPkiClientVerifier::no_client_auth(),
         fingerprint: [0; 32],
         policy: [0; 32],
+        settings: [0; 32],
         details: Vec::new(),
     };
     Server { protocol, tls: Some(ServerTls::Terminate(Arc::new(terms))), ..server(port, hosts) }

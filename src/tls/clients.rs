@@ -1,6 +1,8 @@
 //! Which client certificates are good: a chain to the configured authorities that no CRL revokes (RFC 5280), and, where
 //! the operator names clients, one of their names or fingerprints.
 
+use std::cmp::Reverse;
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use aws_lc_rs::digest::{SHA256, digest};
@@ -51,6 +53,9 @@ pub struct Revocation {
     pub allow_expired: bool,
 }
 
+/// Bytes of authorities' names that clients are told.
+const HINT_BYTES_MAX: usize = 32 * 1024;
+
 /// Authorities that certificates are held against.
 #[derive(Clone, Debug)]
 pub struct Roots {
@@ -97,7 +102,10 @@ impl Roots {
 /// Revocation lists; at least one.
 #[derive(Clone, Debug)]
 pub struct Crls {
+    /// The newest first: of two lists of an issuer the first counts.
     lists: Vec<CertificateRevocationListDer<'static>>,
+    /// When the newest list of each issuer was made, in seconds since 1970.
+    made: HashMap<Box<[u8]>, i64>,
     /// Of their bytes.
     digest: Sha256,
     /// Of the text they were read from.
@@ -116,6 +124,8 @@ impl Crls {
     pub fn new(lists: Vec<CertificateRevocationListDer<'static>>) -> Result<Self, String> {
         let mut next_update: Option<i64> = None;
         let mut about = About::default();
+        let mut made: HashMap<Box<[u8]>, i64> = HashMap::new();
+        let mut dates = Vec::with_capacity(lists.len());
         for (at, list) in (1..).zip(&lists) {
             let (_, parsed) = CertificateRevocationList::from_der(list)
                 .map_err(|_| format!("list {at} is no certificate revocation list"))?;
@@ -126,17 +136,24 @@ impl Crls {
                      `crl_extensions` with `authorityKeyIdentifier = keyid`, and a `crlnumber` file)"
                 ));
             }
+            let this = parsed.last_update().timestamp();
+            let newest = made.entry(parsed.issuer().as_raw().into()).or_insert(this);
+            *newest = this.max(*newest);
+            dates.push(this);
             let next = parsed.next_update().map(|time| time.timestamp());
             next_update = [next_update, next].into_iter().flatten().min();
             if at == 1 {
                 about = About::list(&parsed, lists.len() - 1);
             }
         }
+        let mut dated: Vec<_> = dates.into_iter().zip(lists).collect();
+        dated.sort_by_key(|(this, _)| Reverse(*this));
+        let lists: Vec<_> = dated.into_iter().map(|(_, list)| list).collect();
         let mut parts = Parts::new();
         parts.list(b"crls", lists.iter().map(AsRef::as_ref));
         about.not_after = next_update;
         let digest = parts.finish();
-        Ok(Self { digest, source: digest, lists, next_update, about: Arc::new(about) })
+        Ok(Self { digest, source: digest, lists, made, next_update, about: Arc::new(about) })
     }
 
     /// Reads a PEM file.
@@ -155,6 +172,12 @@ impl Crls {
 }
 
 impl Crls {
+    /// Whether an issuer's list here was made before that issuer's list there: revocations would be taken back.
+    #[must_use]
+    pub fn is_older_than(&self, other: &Self) -> bool {
+        other.made.iter().any(|(issuer, theirs)| self.made.get(issuer).is_some_and(|ours| ours < theirs))
+    }
+
     pub(super) fn lists(&self) -> &[CertificateRevocationListDer<'static>] {
         &self.lists
     }
@@ -167,11 +190,19 @@ impl Crls {
 impl ClientPolicy {
     /// Equal for equal policies.
     pub(super) fn digest(&self) -> Sha256 {
+        let mut parts = Parts::new();
+        parts.add(&self.settings());
+        parts.list(b"crls", self.crls.iter().map(|crls| &crls.digest[..]));
+        parts.finish()
+    }
+
+    /// Equal for policies that are equal but for what the lists hold.
+    pub(super) fn settings(&self) -> Sha256 {
         let Revocation { leaf_only, allow_unknown, allow_expired } = self.revocation;
         let mut parts = Parts::new();
         parts.add(&[self.optional, leaf_only, allow_unknown, allow_expired].map(u8::from));
         parts.add(&self.roots.digest);
-        parts.list(b"crls", self.crls.iter().map(|crls| &crls.digest[..]));
+        parts.add(&[u8::from(self.crls.is_some())]);
         parts.list(b"names", self.names.iter().map(|name| name.as_bytes()));
         parts.list(b"spki", self.spki.iter().map(|pin| &pin[..]));
         parts.list(b"pins", self.certificates.iter().map(|pin| &pin[..]));
@@ -189,7 +220,12 @@ pub fn verifier(
     provider: &Arc<CryptoProvider>,
 ) -> Result<Arc<dyn ClientCertVerifier>, String> {
     let roots = Arc::clone(&policy.roots.store);
+    let hints: usize = roots.subjects().iter().map(|name| 2 + name.as_ref().len()).sum();
     let mut builder = WebPkiClientVerifier::builder_with_provider(roots, Arc::clone(provider));
+    if hints > HINT_BYTES_MAX {
+        // The list has two bytes for its length, and clients choose well without it (RFC 8446 section 4.2.4).
+        builder = builder.clear_root_hint_subjects();
+    }
     if let Some(crls) = &policy.crls {
         builder = builder.with_crls(crls.lists.iter().cloned());
         if policy.revocation.leaf_only {
@@ -303,12 +339,16 @@ impl ClientCertVerifier for NamedClients {
 pub fn common_name(certificate: &CertificateDer<'_>) -> Option<String> {
     let (_, certificate) = X509Certificate::from_der(certificate).ok()?;
     let name = certificate.subject().iter_common_name().next()?;
-    name.as_str().ok().map(str::to_owned)
+    let name = name.as_str().ok()?;
+    // It goes into endpoints' logs.
+    (!name.chars().any(char::is_control)).then(|| name.to_owned())
 }
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
     use super::*;
+    use crate::tls::testing::Ca;
 
     /// As `openssl ca -gencrl` makes it of a configuration without `crl_extensions`.
     const VERSION_1: &str = "\
@@ -319,6 +359,40 @@ Q1CyoXnPgIUhgzCkdcansgIgZ8/I2jzLeONXt4caKo94NcnW36h8qB8PFAP+e38U
 FGA=
 -----END X509 CRL-----
 ";
+
+    /// Of two lists of an issuer the newer counts, wherever it stands; and an older one is known as such.
+    #[test]
+    fn the_newest_list_counts() {
+        let ca = Ca::new("clients");
+        let (old, new) = (ca.crl_of(1, &[]), ca.crl_of(2, &[7]));
+        let both = [vec![old.clone(), new.clone()], vec![new.clone(), old.clone()]]
+            .map(|lists| Crls::new(lists).unwrap());
+        for crls in &both {
+            assert_eq!(crls.lists[0], new);
+            assert!(!crls.is_older_than(&both[0]));
+        }
+        let [old, new] = [old, new].map(|list| Crls::new(vec![list]).unwrap());
+        assert!(old.is_older_than(&new) && !new.is_older_than(&old) && old.is_older_than(&both[0]));
+        let other = Crls::new(vec![Ca::new("others").crl_of(1, &[])]).unwrap();
+        assert!(!other.is_older_than(&new) && !new.is_older_than(&other));
+    }
+
+    /// Many authorities have more names than the list for clients has room for.
+    #[test]
+    fn many_authorities() {
+        let roots: Vec<_> = (0..900).map(|at| Ca::new(&format!("{at} {}", "x".repeat(50))).root).collect();
+        let policy = ClientPolicy {
+            optional: false,
+            roots: Arc::new(Roots::new(&roots).unwrap()),
+            crls: None,
+            revocation: Revocation::default(),
+            names: Vec::new(),
+            spki: Vec::new(),
+            certificates: Vec::new(),
+            details: Vec::new(),
+        };
+        assert!(verifier(&policy, &crate::tls::terms::PROVIDER).unwrap().root_hint_subjects().is_empty());
+    }
 
     /// webpki would only say that it can not be parsed.
     #[test]

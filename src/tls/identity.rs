@@ -15,6 +15,9 @@ use x509_parser::x509::X509Name;
 /// Names of a certificate that are looked at; the others do not count.
 const NAMES_MAX: usize = 64;
 
+/// Bytes of an element beyond which no further name goes into it.
+const NAMES_BYTES_MAX: usize = 4 * 1024;
+
 /// Bytes of certificates that one element passes on.
 const CERTIFICATE_BYTES_MAX: usize = 16 * 1024;
 
@@ -89,13 +92,20 @@ impl ClientIdentity {
                     push_pem(&mut element, "Chain", &chain);
                 }
                 CertDetail::Subject => push_quoted(&mut element, "Subject", &self.subject),
-                CertDetail::Uri => self.uris.iter().for_each(|uri| push_pair(&mut element, "URI", uri)),
-                CertDetail::Dns => {
-                    self.dns_names.iter().for_each(|name| push_pair(&mut element, "DNS", name));
-                }
+                CertDetail::Uri => push_names(&mut element, "URI", &self.uris),
+                CertDetail::Dns => push_names(&mut element, "DNS", &self.dns_names),
             }
         }
         element
+    }
+}
+
+/// As many as there is room for: endpoints have bounds for headers, too.
+fn push_names(element: &mut String, key: &str, names: &[Box<str>]) {
+    for name in names {
+        if element.len() + name.len() < NAMES_BYTES_MAX {
+            push_pair(element, key, name);
+        }
     }
 }
 

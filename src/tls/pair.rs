@@ -177,8 +177,14 @@ fn holds(pem: &[u8], text: &str) -> bool {
     memmem::find(pem, text.as_bytes()).is_some()
 }
 
+/// Responses have some kilobytes; in a handshake there is room for 64 KiB.
+const RESPONSE_BYTES_MAX: usize = 32 * 1024;
+
 /// OCSPResponse of RFC 6960 section 4.2.1, as far as its status.
 fn check_response(response: &[u8]) -> Result<(), Fault> {
+    if response.len() > RESPONSE_BYTES_MAX {
+        return Err(Fault::new("is longer than any OCSP response: 32 KiB"));
+    }
     let body = match response {
         [0x30, length, body @ ..] if *length < 0x80 => Some(body),
         [0x30, length, rest @ ..] => rest.get(usize::from(length & 0x7f)..),

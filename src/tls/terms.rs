@@ -47,9 +47,18 @@ impl Wanted {
     /// SHA-256 over everything that decides who is served how, but for who we say we are: a renewed certificate changes
     /// nothing for those who are connected.
     fn policy(&self) -> Sha256 {
+        self.digest(ClientPolicy::digest)
+    }
+
+    /// The same but for what revocation lists hold.
+    fn settings(&self) -> Sha256 {
+        self.digest(ClientPolicy::settings)
+    }
+
+    fn digest(&self, of_clients: impl Fn(&ClientPolicy) -> Sha256) -> Sha256 {
         let mut parts = Parts::new();
         if let Some(policy) = &self.clients {
-            parts.add(&policy.digest());
+            parts.add(&of_clients(policy));
         }
         parts.add(&[u8::from(self.tls12), u8::from(self.tls13)]);
         let suites: Vec<[u8; 2]> =
@@ -133,7 +142,15 @@ impl Compiler {
             wanted.pairs.iter().try_for_each(|pair| rehearse(&config, pair))?;
         }
         let details = wanted.clients.as_ref().map(|policy| policy.details.clone()).unwrap_or_default();
-        let terms = Arc::new(TlsTerms { mode, config, details, clients, policy, fingerprint });
+        let terms = Arc::new(TlsTerms {
+            mode,
+            config,
+            details,
+            clients,
+            policy,
+            settings: wanted.settings(),
+            fingerprint,
+        });
         self.terms.insert(key, Arc::clone(&terms));
         Ok(terms)
     }

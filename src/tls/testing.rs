@@ -73,6 +73,15 @@ impl Ca {
 
     /// A list that ends with a year and holds these serial numbers.
     pub(crate) fn crl(&self, year: i32, serials: &[u64]) -> CertificateRevocationListDer<'static> {
+        self.list(1, year, serials)
+    }
+
+    /// A list made on a day of January 2020.
+    pub(crate) fn crl_of(&self, day: u8, serials: &[u64]) -> CertificateRevocationListDer<'static> {
+        self.list(day, 4000, serials)
+    }
+
+    fn list(&self, day: u8, year: i32, serials: &[u64]) -> CertificateRevocationListDer<'static> {
         let revoked = serials.iter().map(|serial| RevokedCertParams {
             serial_number: SerialNumber::from(*serial),
             revocation_time: date_time_ymd(2020, 1, 1),
@@ -80,7 +89,7 @@ impl Ca {
             invalidity_date: None,
         });
         let params = CertificateRevocationListParams {
-            this_update: date_time_ymd(2020, 1, 1),
+            this_update: date_time_ymd(2020, 1, day),
             next_update: date_time_ymd(year, 12, 31),
             crl_number: SerialNumber::from(1),
             issuing_distribution_point: None,

@@ -10,7 +10,7 @@ use super::pool::{Connection, Endpoint};
 use crate::config::model::ProxyVersion;
 
 /// Endpoints that a client's connection keeps one idle connection to; the oldest is closed where there are more.
-const POOLS_MAX: usize = 16;
+const POOLS_MAX: usize = 4;
 
 /// What makes one connection as good as another for the same client: the endpoint, and the table with all that its
 /// cluster asks for.

@@ -35,8 +35,10 @@ pub struct TlsTerms {
     pub details: Vec<CertDetail>,
     /// What decides on client certificates; asked again when a session resumes.
     pub clients: Arc<dyn rustls::server::danger::ClientCertVerifier>,
-    /// Equal where clients are treated alike: mode, authorities, names, versions, suites. Certificates do not count.
+    /// Equal where clients are treated alike: mode, authorities, lists, names, versions, suites. Certificates do not count.
     pub policy: [u8; 32],
+    /// The same but for what revocation lists hold: a client that the new ones know nothing of stays.
+    pub settings: [u8; 32],
     /// Equal where a session may be resumed: the policy and the certificates.
     pub fingerprint: [u8; 32],
 }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use rcgen::{CertificateParams, SignatureAlgorithm, date_time_ymd};
 
+use super::tls::pem;
 use super::{SERVICE, codes};
 use crate::config::effective::{Effective, FileKind};
 use crate::config::model::{ServerTls, TlsTerms};
@@ -238,4 +239,41 @@ fn process_without_files() {
     disk.write("edge.toml", format!("[process]\ncertificate_check = \"50ms\"\n{text}"));
     let problems = load_process(&disk.path("edge.toml")).unwrap_err();
     assert_eq!((problems.len(), problems[0].code), (1, "out-of-range"));
+}
+
+/// A list that is older than the one in use would let revoked clients in again: it stays out, on its own or in front.
+#[test]
+fn an_older_list_stays_out() {
+    let tls = format!("mode = \"MUTUAL\", {}, ca_certificates = \"ca.crt\", ca_crl = \"ca.crl\"", pair("a"));
+    let disk = Disk::new(&[("a.test", &tls)]);
+    disk.pair("a", EC, &["a.test"]);
+    disk.write("ca.crt", pem("CERTIFICATE", &disk.ca.root));
+    let list = |day, serials: &[u64]| pem("X509 CRL", &disk.ca.crl_of(day, serials));
+    disk.write("ca.crl", list(2, &[7]));
+    let first = disk.start();
+    assert_eq!(codes(&first), Vec::<String>::new());
+    disk.write("ca.crl", list(1, &[]));
+    let older = load_files(&first.effective);
+    assert_eq!(codes(&older), ["~7:crl-kept"]);
+    assert_eq!(terms(&older)[0].policy, terms(&first)[0].policy);
+    disk.write("ca.crl", list(1, &[]) + &list(3, &[7, 8]));
+    let newer = load_files(&older.effective);
+    assert_eq!(codes(&newer), Vec::<String>::new());
+    assert!(terms(&newer)[0].policy != terms(&first)[0].policy);
+    assert_eq!(terms(&newer)[0].settings, terms(&first)[0].settings);
+}
+
+/// What has no room in a handshake is not stapled.
+#[test]
+fn a_large_response_stays_out() {
+    let disk = Disk::new(&[("a.test", &format!("{}, ocsp_response = \"a.ocsp\"", simple("a")))]);
+    disk.pair("a", EC, &["a.test"]);
+    disk.write("a.ocsp", b"\x30\x03\x0a\x01\x00");
+    let first = disk.start();
+    assert_eq!(codes(&first), Vec::<String>::new());
+    let mut large = vec![0x30, 0x83, 1, 0x11, 0x70, 0x0a, 1, 0];
+    large.resize(70_000, 0);
+    disk.write("a.ocsp", large);
+    assert_eq!(codes(&load_files(&first.effective)), ["~7:certificate-kept"]);
+    assert_eq!(codes(&disk.start()), ["7:bad-file"]);
 }
