@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::config::model::Origin;
-use crate::config::secret;
+use crate::config::secret::Secrets;
 
 /// Bytes of one configuration file. 100 000 hosts with ten routes fit in a few such files.
 pub const FILE_BYTES_MAX: usize = 16 * 1024 * 1024;
@@ -55,7 +55,7 @@ pub(super) struct Source<'a> {
     /// Characters that start before each block.
     block_chars: Vec<u32>,
     /// Where secrets stand; found when an excerpt is first taken.
-    secrets: OnceCell<Vec<Range<usize>>>,
+    secrets: OnceCell<Secrets>,
 }
 
 impl<'a> Source<'a> {
@@ -100,9 +100,9 @@ impl<'a> Source<'a> {
         Origin { file: Arc::clone(&self.path), line, column }
     }
 
-    /// Where the values of keys that look secret stand, in order.
-    pub(super) fn secrets(&self) -> &[Range<usize>] {
-        self.secrets.get_or_init(|| secret::find(&self.text))
+    /// Where secrets stand.
+    pub(super) fn secrets(&self) -> &Secrets {
+        self.secrets.get_or_init(|| Secrets::find(&self.text))
     }
 
     fn chars_before(&self, at: usize) -> usize {
