@@ -162,6 +162,9 @@ pub(super) fn read(path: &Path) -> Result<String, String> {
 pub(super) fn read_bytes(path: &Path, bytes_max: usize) -> Result<Vec<u8>, String> {
     // The kind is asked for before opening: opening a FIFO would wait for its writer.
     let metadata = path.metadata().map_err(|error| format!("cannot read: {error}"))?;
+    if metadata.is_dir() {
+        return Err("cannot read: it is a directory".to_owned());
+    }
     if !metadata.is_file() {
         return Err("cannot read: neither a regular file nor a directory".to_owned());
     }
