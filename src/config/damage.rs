@@ -97,8 +97,8 @@ fn pasted(source: &Source<'_>, line: u32) -> Option<Pasted> {
     let first = source.line_column(opened).0;
     let before = source.line_range(first).start..block.start;
     let is_nested = source.text.get(before.clone()).unwrap_or_default().contains(['{', '[']);
-    // The brackets around it do not close where they should.
-    let end = if is_nested { section_end(source, source.line_column(block.end).0) } else { block.end };
+    // The brackets around it do not close where they should, and take in all that follows.
+    let end = if is_nested { source.text.len() } else { block.end };
     (first <= line).then_some(Pasted { before, block, end })
 }
 
@@ -205,26 +205,20 @@ fn header_key(line: &str) -> Option<&'static str> {
 
 /// What an error on a line takes with it: the line, and behind a header the keys up to the next one.
 fn section(source: &Source<'_>, line: u32, range: Range<usize>) -> Range<usize> {
-    if !is_header(source.text.get(range.clone()).unwrap_or_default()) {
+    let is_header = |text: &str| {
+        header_rest(text).is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_alphabetic() || c == '"'))
+    };
+    let text = |range: &Range<usize>| source.text.get(range.clone()).unwrap_or_default();
+    if !is_header(text(&range)) {
         return range;
     }
-    range.start..section_end(source, line)
-}
-
-fn is_header(line: &str) -> bool {
-    header_rest(line).is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_alphabetic() || c == '"'))
-}
-
-/// The end of the last line behind `line` before the next header.
-fn section_end(source: &Source<'_>, line: u32) -> usize {
-    let mut end = source.line_range(line).end;
+    let mut end = range.end;
     for next in line + 1.. {
         let next = source.line_range(next);
-        let text = source.text.get(next.clone()).unwrap_or_default();
-        if next.start >= source.text.len() || is_header(text) {
+        if next.start >= source.text.len() || is_header(text(&next)) {
             break;
         }
         end = next.end;
     }
-    end
+    range.start..end
 }

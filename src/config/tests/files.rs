@@ -157,6 +157,7 @@ fn pasted_keys_are_not_shown() {
         format!("{head}private_key = '{}'{tail}", key.trim_end()),
         format!("{head}tls.private_key = \"\n{key}\"{tail}"),
         format!("{head}tls = {{ server_certificate = \"{chain}\" }}{tail}"),
+        format!("{head}tls = {{ private_key = \"{key}\" }}{tail}{}", super::SERVICE),
         format!("{head}{}{tail}", body.join("\n")),
         format!("{head}private_key = \"{}{tail}", key.replace("-----END PRIVATE KEY-----", "")),
         format!("{head}private_key = \"{}{tail}", key.replace('\n', "\r\n")),
