@@ -273,7 +273,7 @@ fn what_is_missing_is_known() {
     let text = fs::read_to_string(root.join("README.md")).unwrap();
     let section = text.split_once("\n## Not yet\n").unwrap().1;
     let rows = section.split_once("\n## ").unwrap().0.lines().filter(|line| line.starts_with('|'));
-    let known: String = ["schema.rs", "gateway.rs", "service.rs"]
+    let known: String = ["schema.rs", "schema/service.rs", "gateway.rs", "service.rs"]
         .map(|name| fs::read_to_string(root.join("src/config").join(name)).unwrap())
         .concat();
     let mut count = 0;

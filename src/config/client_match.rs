@@ -57,7 +57,7 @@ pub(super) fn lower(reader: &mut Reader<'_>, block: &Table<'_>) -> Option<Client
     };
     let wanted = ClientMatch {
         present: present.unwrap_or(true),
-        subject: text("subject", |_, _| {}),
+        subject: text("subject", check_subject),
         uri: text("uri", |_, _| {}),
         dns: text("dns", check_dns).map(in_lower_case),
         email: text("email", |_, _| {}),
@@ -76,6 +76,25 @@ pub(super) fn lower(reader: &mut Reader<'_>, block: &Table<'_>) -> Option<Client
         reader.push(problem.expected("`present`, or some of `uri`, `dns`, `email`, `subject`"));
     }
     Some(wanted)
+}
+
+/// Warns of a subject in the forms that openssl prints it in unless told otherwise.
+fn check_subject(reader: &mut Reader<'_>, text: At<&str>) {
+    let value = text.value.strip_prefix("subject=").unwrap_or(text.value).trim();
+    let separated = value.replace("\\, ", "").contains(", ");
+    let parts: Vec<&str> = match value.strip_prefix('/') {
+        Some(rest) => rest.split('/').collect(),
+        None if separated || value.contains(" = ") || value != text.value => value.split(", ").collect(),
+        None => return,
+    };
+    let right: Vec<String> = parts.iter().rev().map(|part| part.trim().replacen(" = ", "=", 1)).collect();
+    let message = "no subject has this form: it is compared as RFC 4514 writes it, the last part first";
+    let problem = Problem::warning("subject-form", text.place, message);
+    reader.push(
+        problem
+            .expected(format!("`{}` perhaps", visible(&right.join(","))))
+            .hint("`openssl x509 -noout -subject -nameopt RFC2253 -in FILE` shows it"),
+    );
 }
 
 fn check_dns(reader: &mut Reader<'_>, text: At<&str>) {

@@ -1,5 +1,7 @@
 //! What `tls` of a server asks of clients: authorities, revocation lists, names and pins.
 
+use std::net::IpAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::config::client_match;
@@ -7,7 +9,7 @@ use crate::config::diagnostic::{Problem, visible};
 use crate::config::pairs;
 use crate::config::pem::{self, CRL_BYTES_MAX, Named, PEM_BYTES_MAX};
 use crate::config::tree::{At, Reader, Table};
-use crate::tls::clients::{ClientPolicy, Crls, Revocation, Roots};
+use crate::tls::clients::{ClientPolicy, Crls, Revocation, Roots, not_of_authority};
 use crate::tls::digest::{self, Sha256};
 use crate::tls::pair::read_chain;
 
@@ -33,6 +35,7 @@ pub(super) fn lower(reader: &mut Reader<'_>, table: &Table<'_>, optional: bool) 
     let ca = pem::path(reader, table, "ca_certificates").filter(|_| !reader.files.unread);
     let roots = ca.as_ref().and_then(|named| roots(reader, named));
     let Lists { crl, crls, revocation } = revocation(reader, table, "no client gets in");
+    warn_of_foreign_lists(reader, ca.as_ref().zip(roots.as_deref()), &crl, crls.as_deref(), revocation);
     let details = client_match::details(reader, table);
     let without = "then every client of the authorities gets in";
     let names = names(reader, table, without);
@@ -46,6 +49,36 @@ pub(super) fn lower(reader: &mut Reader<'_>, table: &Table<'_>, optional: bool) 
     let policy =
         ClientPolicy { optional, roots: roots?, crls, revocation, names, spki, certificates, details };
     Some(Clients { policy, ca: ca?, crl, older_crls })
+}
+
+/// Warns of lists that no authority made. By them nothing is known of what the authorities issued.
+pub(super) fn warn_of_foreign_lists(
+    reader: &mut Reader<'_>,
+    authorities: Option<(&Named, &Roots)>,
+    crl: &Option<Named>,
+    crls: Option<&Crls>,
+    revocation: Revocation,
+) {
+    let (Some((ca, roots)), Some(crl), Some(crls)) = (authorities, crl, crls) else { return };
+    if revocation.allow_unknown || roots.has_list_in(crls) {
+        return;
+    }
+    let paths = [ca.path.clone(), crl.path.clone(), PathBuf::new()];
+    if !reader.files.is_first(&paths, &crls.source) {
+        return;
+    }
+    let effect = if revocation.leaf_only {
+        "no certificate that they issued themselves is good"
+    } else {
+        "no certificate is good"
+    };
+    let message = format!("no list in {} is of an authority in {}: {effect}", crl.shown(), ca.shown());
+    let problem = Problem::warning("crl-issuer", crl.place, message).related(ca.place, "the authorities");
+    reader.push(
+        problem
+            .expected("the lists of these authorities")
+            .hint("`crl_unknown_status = \"ALLOW\"` takes certificates of which no list is there"),
+    );
 }
 
 /// Revocation lists, the file they stand in, and how they are used.
@@ -108,7 +141,15 @@ fn read_roots(reader: &mut Reader<'_>, named: &Named) -> Result<Roots, Problem> 
     };
     let chain =
         read_chain(&pem).map_err(|fault| problem(fault.reason).hint_if(fault.hint.map(str::to_owned)))?;
-    Roots::new(&chain).map_err(|reason| problem(&format!("holds no authorities: {reason}")))
+    let roots = Roots::new(&chain).map_err(|reason| problem(&format!("holds no authorities: {reason}")))?;
+    if let Some(at) = not_of_authority(&chain) {
+        let message = format!("certificate {at} of {} is not that of an authority", named.shown());
+        let problem = Problem::warning("no-authority", named.place, message);
+        reader.push(problem.expected("certificates with `CA:TRUE` in their basicConstraints").hint(
+            "name the authority that issued it here; `subject_alt_names` says which of its holders get in",
+        ));
+    }
+    Ok(roots)
 }
 
 /// The revocation lists in a file, read once. Where it can not be used, or is out of date, those in use stay.
@@ -181,6 +222,10 @@ fn late_crls(named: &Named, crls: &Crls) -> Problem {
 pub(super) fn names(reader: &mut Reader<'_>, table: &Table<'_>, without: &str) -> Vec<Box<str>> {
     let mut names = Vec::new();
     for text in reader.strings(table, "subject_alt_names", CLIENTS_MAX) {
+        if let Some(problem) = not_bare(text) {
+            reader.push(problem);
+            continue;
+        }
         let plain = text.value.bytes().all(|byte| byte.is_ascii_graphic());
         if plain && !text.value.is_empty() && !text.value.contains('*') {
             names.push(Box::from(text.value));
@@ -198,6 +243,33 @@ pub(super) fn names(reader: &mut Reader<'_>, table: &Table<'_>, without: &str) -
     }
     refuse_empty(reader, table, "subject_alt_names", without);
     names
+}
+
+/// What is wrong with a name as openssl shows it, or an address.
+fn not_bare(text: At<&str>) -> Option<Problem> {
+    const PREFIXES: [&str; 6] = ["URI:", "DNS:", "email:", "IP:", "IP Address:", "CN="];
+    let shown = visible(text.value);
+    let bare = PREFIXES.iter().find_map(|prefix| {
+        let (start, bare) = text.value.split_at_checked(prefix.len())?;
+        start.eq_ignore_ascii_case(prefix).then_some((*prefix, bare.trim()))
+    });
+    let expected = "a DNS name, a URI such as `spiffe://..`, or an e-mail address";
+    let is_address = |name: &str| name.trim_matches(['[', ']']).parse::<IpAddr>().is_ok();
+    if is_address(bare.map_or(text.value, |(_, bare)| bare)) {
+        let message = format!("`{shown}`: addresses are not compared");
+        return Some(Problem::error("bad-value", text.place, message).expected(expected));
+    }
+    let (prefix, bare) = bare?;
+    let problem = Problem::error(
+        "bad-value",
+        text.place,
+        format!("`{shown}`: names of certificates stand here without `{prefix}`"),
+    );
+    let hint = match prefix {
+        "CN=" => "the subject is not compared, only names of the subjectAltName".to_owned(),
+        _ => format!("write `{}`", visible(bare)),
+    };
+    Some(problem.expected(expected).hint(hint))
 }
 
 /// An empty list would let everybody in where nobody was meant.

@@ -15,6 +15,10 @@ use crate::config::source::{FileId, Place, Source};
 /// Tables that are written as `[[key]]`, with tables of their own below.
 const LISTS: [&str; 3] = ["gateway", "virtual_service", "service"];
 
+/// Keys that name PEM files.
+const PEM_KEYS: [&str; 5] =
+    ["private_key", "server_certificate", "client_certificate", "ca_certificates", "ca_crl"];
+
 /// A list whose first table below it, `[[gateway.server]]`, comes before any `[[gateway]]`.
 struct Headless {
     key: &'static str,
@@ -35,9 +39,21 @@ pub(super) fn record(
     let mut headless = headless(source, root);
     errors.sort_by_key(|error| error.span().map_or(0, |span| span.start));
     let (mut lost, mut broken, mut last_line) = (Vec::new(), Vec::new(), 0);
+    let mut said_to = 0;
     for error in errors {
         let span: Range<usize> = error.span().unwrap_or_default();
         let (line, _) = source.line_column(span.start);
+        if line <= said_to {
+            continue;
+        }
+        if let Some(pasted) = pasted(source, line) {
+            said_to = source.line_column(pasted.end).0;
+            if lost.len() < DIAGNOSTICS_MAX {
+                lost.push(pasted.before.start..pasted.end);
+            }
+            problems.push(pem_text(file, source, &pasted));
+            continue;
+        }
         let duplicate = error.message() == "duplicate key";
         if duplicate && let Some(list) = headless.iter_mut().find(|list| is_its_header(source, list, &span)) {
             list.follows = true;
@@ -70,6 +86,42 @@ pub(super) fn record(
     lost
 }
 
+/// The PEM text that an error on a line comes from.
+fn pasted(source: &Source<'_>, line: u32) -> Option<Pasted> {
+    let blocks = &source.secrets().blocks;
+    let first = blocks.partition_point(|block| block.end < source.line_range(line).start);
+    let block = blocks.get(first)?.clone();
+    // The quotes may have been opened on the line above.
+    let before = source.text.get(..block.start).unwrap_or_default().trim_end();
+    let opened = if before.ends_with(['"', '\'', '=']) { before.len() } else { block.start };
+    let first = source.line_column(opened).0;
+    let before = source.line_range(first).start..block.start;
+    let is_nested = source.text.get(before.clone()).unwrap_or_default().contains(['{', '[']);
+    // The brackets around it do not close where they should, and take in all that follows.
+    let end = if is_nested { source.text.len() } else { block.end };
+    (first <= line).then_some(Pasted { before, block, end })
+}
+
+/// A key or certificate whose text stands in the file.
+struct Pasted {
+    /// What stands before it on its line.
+    before: Range<usize>,
+    block: Range<usize>,
+    /// Up to where errors follow from it.
+    end: usize,
+}
+
+/// One problem for all of a text that was pasted.
+fn pem_text(file: FileId, source: &Source<'_>, pasted: &Pasted) -> Problem {
+    let Pasted { before, block, .. } = pasted;
+    let line = source.line_range(source.line_column(block.start).0);
+    let before = source.text.get(before.clone()).unwrap_or_default();
+    let key = PEM_KEYS.into_iter().find(|key| before.contains(key)).unwrap_or("private_key");
+    let end = line.end.clamp(block.start, block.end);
+    Problem::error("syntax", Place::new(file, &(block.start..end)), "the text of a PEM file stands here")
+        .expected(format!("the path of the file: `{key} = \"..\"`"))
+}
+
 fn problem(file: FileId, source: &Source<'_>, error: &Error, span: Range<usize>, duplicate: bool) -> Problem {
     let place = Place::new(file, &span);
     if duplicate {
@@ -94,7 +146,8 @@ fn unquoted(source: &Source<'_>, place: Place, span: Range<usize>) -> Problem {
         return Problem::error("syntax", place, "the value is missing").expected("a value behind the `=`");
     }
     let problem = Problem::error("syntax", place, "text must stand in quotes");
-    let is_secret = source.secrets().iter().any(|secret| secret.start < span.end && span.start < secret.end);
+    let is_secret =
+        source.secrets().all.iter().any(|secret| secret.start < span.end && span.start < secret.end);
     if is_secret || word.contains(['"', '\'', '\\']) {
         return problem.expected("a value: text in quotes, a number, `true`, `false`, a list or a table");
     }

@@ -287,13 +287,17 @@ fn finish_one(problem: Problem, sources: &Sources<'_>) -> Option<Diagnostic> {
     let related = problem.related.into_iter().filter_map(|(place, message)| {
         sources.file(place.file).map(|source| Related { message, location: locate(source, place) })
     });
+    let (first, last) = (problem.place.start as usize, problem.place.end as usize);
+    let lines = source.line_range(source.line_column(first).0).start
+        ..source.line_range(source.line_column(last).0).end;
+    let hide = |text: String| source.secrets().hide(&source.text, &lines, text);
     Some(Diagnostic {
         severity: problem.severity,
         code: problem.code,
-        message: problem.message,
+        message: hide(problem.message),
         location,
-        expected: problem.expected.map(String::from),
-        hint: problem.hint.map(String::from),
+        expected: problem.expected.map(String::from).map(hide),
+        hint: problem.hint.map(String::from).map(hide),
         related: related.collect(),
     })
 }
@@ -314,19 +318,37 @@ fn excerpt(source: &Source<'_>, line: u32, span: Range<usize>) -> Excerpt {
     let from = floor_char(&source.text, start.saturating_sub(EXCERPT_BYTES).max(line.start));
     let to = floor_char(&source.text, (end + EXCERPT_BYTES).min(line.end));
     let end = floor_char(&source.text, end);
-    let secrets = source.secrets();
+    let secrets = &source.secrets().all;
     let first = secrets.partition_point(|secret| secret.end <= line.start);
-    // Within a line only its first secret counts: it reaches to the end of the line.
-    let secret = secrets.get(first).filter(|secret| secret.start < to);
-    let shown_to = secret.map_or(to, |secret| secret.start.clamp(from, to));
-    let mut text = source.text.get(from..shown_to).unwrap_or_default().to_owned();
-    let mut mark = start.min(shown_to) - from..end.min(shown_to) - from;
-    if secret.is_some() {
-        text.push_str(MASK);
-        if end > shown_to {
-            mark.end = text.len();
+    let mut text = String::new();
+    let (mut at, mut mark) = (from, None::<Range<usize>>);
+    // Where a byte of the line went; one of a secret to an end of its mask.
+    let mut place = |part: Range<usize>, shown: Range<usize>, exact: bool| {
+        let within = |byte: usize| shown.start + byte - part.start;
+        let is_in = |byte: usize| part.contains(&byte) || byte == part.end && byte == to;
+        if mark.is_none() && is_in(start) {
+            let start = if exact { within(start) } else { shown.start };
+            mark = Some(start..start);
         }
+        if let Some(mark) = mark.as_mut().filter(|_| end > part.start) {
+            mark.end = if exact { within(end.min(part.end)) } else { shown.end };
+        }
+    };
+    let hidden = secrets.get(first..).unwrap_or_default().iter().take_while(|secret| secret.start < to);
+    for secret in hidden {
+        let secret = secret.start.clamp(at, to)..secret.end.clamp(at, to);
+        let begin = text.len();
+        text.push_str(source.text.get(at..secret.start).unwrap_or_default());
+        place(at..secret.start, begin..text.len(), true);
+        let begin = text.len();
+        text.push_str(MASK);
+        place(secret.clone(), begin..text.len(), false);
+        at = secret.end;
     }
+    let begin = text.len();
+    text.push_str(source.text.get(at..to).unwrap_or_default());
+    place(at..to, begin..text.len(), true);
+    let mark = mark.unwrap_or(text.len()..text.len());
     Excerpt { text, mark, cut: from > line.start }
 }
 
@@ -388,6 +410,24 @@ mod tests {
             assert!(excerpt.text.get(excerpt.mark.clone()).is_some(), "{span:?} {excerpt:?}");
         }
         assert_eq!(diagnose(text, 6..17).excerpt.unwrap().text, "private_key = ***");
+    }
+
+    /// Of an inline table only the secret is masked, and what stands behind it is marked in its place.
+    #[test]
+    fn shows_what_follows_a_secret() {
+        let text = "tls = { private_key = \"hunter2hunter2\", mode = \"A\", token = \"hunter2\", x = 1 }\n";
+        let shown = "tls = { private_key = ***, mode = \"A\", token = ***, x = 1 }";
+        for (marked, shows) in
+            [("mode", "mode"), ("x = 1", "x = 1"), ("\"hunter2\"", "***"), ("2h", "***"), ("tls", "tls")]
+        {
+            let at = text.find(marked).unwrap();
+            let location = diagnose(text, at..at + marked.len());
+            let excerpt = location.excerpt.unwrap();
+            assert_eq!((excerpt.text.as_str(), location.column as usize), (shown, at + 1));
+            assert_eq!(&excerpt.text[excerpt.mark], shows, "{marked}");
+        }
+        let location = diagnose(text, 0..text.len());
+        assert_eq!(location.excerpt.unwrap().mark, 0..shown.len());
     }
 
     /// A line of megabytes gives a short excerpt around the place, cut between characters.

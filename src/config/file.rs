@@ -4,12 +4,13 @@
 
 use toml::de::DeTable;
 
-use crate::config::diagnostic::Problems;
+use crate::config::diagnostic::{Problem, Problems};
 use crate::config::drafts::Drafts;
 use crate::config::matching::Patterns;
 use crate::config::pem::Store;
 use crate::config::schema;
-use crate::config::source::{FileId, Source};
+use crate::config::secret::PEM_BEGIN;
+use crate::config::source::{FileId, Place, Source};
 use crate::config::tree::{At, Reader};
 use crate::config::{damage, gateway, process, service, virtual_service};
 
@@ -25,6 +26,15 @@ pub(super) fn lower(
     patterns: &mut Patterns,
     files: &mut Store,
 ) {
+    if source.text.trim_start_matches(['\u{feff}', ' ', '\t', '\r', '\n']).starts_with(PEM_BEGIN) {
+        let message = "this is a PEM file (a key or certificates), not a configuration";
+        let problem = Problem::error("syntax", Place::new(file, &(0..0)), message).whole_file();
+        problems.push(problem.expected(
+            "a TOML file; `private_key` and `server_certificate` in it take the paths of PEM files",
+        ));
+        drafts.damaged = true;
+        return;
+    }
     let (root, errors) = DeTable::parse_recoverable(&source.text);
     let damaged = !errors.is_empty();
     drafts.damaged |= damaged;

@@ -29,7 +29,8 @@ pub(super) fn redirect(reader: &mut Reader<'_>, tls: &Table<'_>, protocol: Proto
     }
     if let Some(value) = reader.any(tls, "https_redirect_port").filter(|_| wanted != Some(true)) {
         let message = "`https_redirect_port` without `https_redirect = true`";
-        reader.push(Problem::error("misplaced-key", value.place, message).hint("remove it"));
+        let hint = if wanted.is_none() { "add `https_redirect = true`" } else { "remove it" };
+        reader.push(Problem::error("misplaced-key", value.place, message).hint(hint));
     }
     let port = port.map_or(443, |port| u16::try_from(port).unwrap_or(443));
     (wanted == Some(true)).then_some(port)

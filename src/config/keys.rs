@@ -37,7 +37,9 @@ pub(super) fn strange_key(
     }
     let snake = snake_case(name);
     if let Some(key) = schema.keys.iter().chain(schema.later).find(|key| **key == snake) {
-        return (problem.hint(format!("Istio's names are written in snake_case: `{key}`")), Some(*key));
+        let instead = schema.instead(key).filter(|_| schema.later.contains(key)).map(str::to_owned);
+        let hint = instead.unwrap_or_else(|| format!("Istio's names are written in snake_case: `{key}`"));
+        return (problem.hint(hint), Some(*key));
     }
     match problems.nearest(&snake, schema.keys.iter().copied()) {
         Some(key) => (problem.hint(format!("did you mean `{key}`?")), Some(key)),

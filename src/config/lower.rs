@@ -12,7 +12,7 @@ use crate::config::drafts::{DestinationDraft, Drafts, ServiceDraft, SubsetDraft,
 use crate::config::model::{Cluster, Config, Destination, Process, VirtualService};
 use crate::config::source::Place;
 use crate::config::tree::At;
-use crate::config::{claims, client_match, l4_reach, reach, unused};
+use crate::config::{claims, client_match, l4_reach, ports, reach, unused};
 
 /// Checks the drafts against each other. The result is to be used only when no error was recorded.
 pub(super) fn lower(drafts: Drafts, problems: &mut Problems) -> Config {
@@ -50,6 +50,7 @@ pub(super) fn lower(drafts: Drafts, problems: &mut Problems) -> Config {
     reach::check(&drafts.virtual_services, &linked, drafts.gateways.len(), problems);
     l4_reach::check(&drafts.virtual_services, problems);
     client_match::check(&drafts, &linked, problems);
+    ports::check(&drafts, &linked, problems);
 
     let virtual_services = drafts.virtual_services.into_iter().zip(linked);
     Config {

@@ -30,6 +30,7 @@ pub mod model;
 mod origination;
 mod pairs;
 mod pem;
+mod ports;
 mod process;
 mod reach;
 pub mod render;

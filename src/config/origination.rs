@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use rustls::pki_types::{DnsName, ServerName};
 
-use crate::config::clients::{Lists, names, revocation, roots};
+use crate::config::clients::{Lists, names, revocation, roots, warn_of_foreign_lists};
 use crate::config::diagnostic::{Problem, visible};
 use crate::config::model::UpstreamTls;
 use crate::config::pairs;
@@ -203,6 +203,7 @@ fn trust(reader: &mut Reader<'_>, table: &Table<'_>) -> Option<Trust> {
         None => system_roots(reader, table),
     };
     let Lists { crl, crls, revocation } = revocation(reader, table, "no endpoint is trusted");
+    warn_of_foreign_lists(reader, ca.as_ref().zip(roots.as_deref()), &crl, crls.as_deref(), revocation);
     let names = names(reader, table, "then certificates must be for `sni`, or the endpoints' addresses");
     Some(Trust { policy: ServerPolicy { roots: roots?, crls, revocation, names }, ca, crl })
 }

@@ -122,6 +122,7 @@ fn load_and_choose(reader: &mut Reader<'_>, files: &Files, hosts: &[HostAt]) -> 
         reader.files.pairs.insert(paths.clone(), loaded);
     }
     let choice = choose(reader, files, paths, hosts, is_first)?;
+    warn_of_usage(reader, files, &choice);
     if reader.files.is_first(&choice.paths, &choice.pair.digest) {
         warn_of_dates(reader, files, &choice.pair);
         warn_of_gap(reader, files, &choice.pair);
@@ -251,17 +252,20 @@ fn load(reader: &mut Reader<'_>, files: &Files, paths: &PairPaths) -> Result<Pai
             return Err([chain.err(), secret.err(), response.err()].into_iter().flatten().collect());
         }
     };
+    let digest = digest_of(&chain, &secret, response.as_deref());
+    let used = reader.files.before.pairs.get(paths).into_iter().flatten();
+    let pair = match used.into_iter().find(|pair| pair.digest == digest) {
+        Some(known) => known.clone(),
+        None => {
+            read_pair(&PROVIDER, &chain, &secret, response).map_err(|fault| vec![refusal(files, fault)])?
+        }
+    };
     if reader.files.is_open(&key.path) {
         let message = format!("everybody on this host can read {}", key.shown());
         let hint = format!("chmod o= {}", key.path.display());
         reader.push(Problem::warning("open-key", key.place, message).hint(hint));
     }
-    let digest = digest_of(&chain, &secret, response.as_deref());
-    let used = reader.files.before.pairs.get(paths).into_iter().flatten();
-    if let Some(known) = used.into_iter().find(|pair| pair.digest == digest) {
-        return Ok(known.clone());
-    }
-    read_pair(&PROVIDER, &chain, &secret, response).map_err(|fault| vec![refusal(files, fault)])
+    Ok(pair)
 }
 
 fn refusal(files: &Files, fault: PairFault) -> Problem {
@@ -338,6 +342,23 @@ pub(super) fn days(seconds: i64) -> String {
     }
 }
 
+/// An extendedKeyUsage that leaves this side of the handshake out (RFC 5280 section 4.2.1.12).
+fn warn_of_usage(reader: &mut Reader<'_>, files: &Files, choice: &Choice) {
+    let Files { certificate, owner, .. } = files;
+    let (fits, usage) = match owner {
+        Owner::Client => (choice.pair.for_clients, "clientAuth"),
+        Owner::Server => (choice.pair.for_servers, "serverAuth"),
+    };
+    let digest = digest::of([b"usage", owner.name().as_bytes(), &choice.pair.digest]);
+    if fits || !reader.files.is_first(&choice.paths, &digest) {
+        return;
+    }
+    let message =
+        format!("{} is not made for {}s: {} refuse it", certificate.shown(), owner.name(), owner.peers());
+    let problem = Problem::warning("certificate-usage", certificate.place, message);
+    reader.push(problem.expected(format!("`{usage}` in its extendedKeyUsage, or no extendedKeyUsage")));
+}
+
 fn warn_of_gap(reader: &mut Reader<'_>, files: &Files, pair: &Pair) {
     let Some(at) = pair.gap else { return };
     let Files { certificate, owner, .. } = files;
@@ -358,7 +379,14 @@ fn warn_of_uncovered(reader: &mut Reader<'_>, certificate: &Named, pair: &Pair, 
             let message = format!("{} is not for host `{name}`: clients refuse it", certificate.shown());
             let problem = Problem::warning("uncovered-host", host.place, message)
                 .related(certificate.place, "the certificate");
-            reader.push(problem.hint("a certificate's `*` stands for one label only"));
+            let hint = if pair.is_authority {
+                "it is the certificate of an authority, not of a server"
+            } else if pair.about.names.is_empty() {
+                "it has no subjectAltName"
+            } else {
+                "a certificate's `*` stands for one label only"
+            };
+            reader.push(problem.hint(hint));
         }
     }
 }

@@ -26,6 +26,9 @@ pub(super) const CRL_BYTES_MAX: usize = 64 << 20;
 /// Bytes of a path (PATH_MAX).
 const PATH_BYTES_MAX: usize = 4096;
 
+/// Bytes of a path that is shown though it could be a secret.
+const SHOWN_BYTES_MAX: usize = 256;
+
 /// What one run of loading has read, and what a generation before had.
 #[derive(Default)]
 pub(super) struct Store {
@@ -174,6 +177,10 @@ impl Named {
     }
 }
 
+fn is_printable(text: &str) -> bool {
+    text.bytes().all(|byte| (b' '..=b'~').contains(&byte))
+}
+
 /// The path under a key.
 pub(super) fn path(reader: &mut Reader<'_>, table: &Table<'_>, key: &'static str) -> Option<Named> {
     let text = reader.string(table, key)?;
@@ -187,7 +194,9 @@ pub(super) fn path(reader: &mut Reader<'_>, table: &Table<'_>, key: &'static str
     }
     // An absolute path stays what it is.
     let path = reader.directory().join(text.value);
-    Some(Named { path, place: text.place, key, is_secret: key == "private_key" })
+    // No base64 has a dot.
+    let is_path = text.value.contains('.') && text.value.len() <= SHOWN_BYTES_MAX && is_printable(text.value);
+    Some(Named { path, place: text.place, key, is_secret: key == "private_key" && !is_path })
 }
 
 /// The content of a file, or what to say.
@@ -201,5 +210,13 @@ pub(super) fn read(reader: &mut Reader<'_>, named: &Named, bytes_max: usize) -> 
     let shown = if hidden { "its file".to_owned() } else { named.shown() };
     let message = format!("`{}`: {shown}: {reason}", named.key);
     let hint = hidden.then(|| "the path is not shown: a key may have been written in its place".to_owned());
-    Err(Problem::error("bad-file", named.place, message).expected(expected).hint_if(hint))
+    let problem = Problem::error("bad-file", named.place, message);
+    if reader.files.given.is_none() && named.path.is_dir() {
+        let example = match named.key {
+            "ca_certificates" => ", such as /etc/ssl/certs/ca-certificates.crt for those of this host",
+            _ => "",
+        };
+        return Err(problem.expected(format!("one PEM file{example}")).hint_if(hint));
+    }
+    Err(problem.expected(expected).hint_if(hint))
 }

@@ -5,7 +5,7 @@ use std::ops::Range;
 use annotate_snippets::{AnnotationKind, Level, Origin, Renderer, Snippet};
 use serde::Serialize;
 
-use crate::config::diagnostic::{Diagnostic, Location, Severity, visible};
+use crate::config::diagnostic::{Diagnostic, Excerpt, Location, Severity, visible};
 use crate::config::model::Config;
 
 /// Whether text carries terminal colours.
@@ -43,7 +43,7 @@ pub fn text(diagnostic: &Diagnostic, colour: Colour) -> String {
         Colour::Ansi => Renderer::styled(),
         Colour::Plain => Renderer::plain(),
     };
-    let mut text = renderer.term_width(160).render(&[group]);
+    let mut text = unshift(renderer.term_width(160).render(&[group]), diagnostic);
     text.push('\n');
     text
 }
@@ -66,16 +66,31 @@ fn snippets<'a>(
     let marked = part(mark.clone());
     let span = before.len()..before.len() + marked.len();
     let source = format!("{before}{marked}{}", part(mark.end..excerpt.text.len()));
-    let snippet =
-        Snippet::source(source).line_start(line).annotation(kind.span(span).label(label.map(String::as_str)));
-    if excerpt.cut {
-        // The renderer counts columns within the excerpt, so those of a cut line are given by hand.
-        return vec![
-            Origin::path(path).line(line).char_column(location.column as usize).into(),
-            snippet.into(),
-        ];
+    let path = if is_shifted(location) { path + SHIFTED } else { path };
+    let annotation = kind.span(span).label(label.map(String::as_str));
+    vec![Snippet::source(source).line_start(line).annotation(annotation).path(path).into()]
+}
+
+/// Behind the path of an excerpt that was cut or masked: the renderer counts columns within the excerpt.
+const SHIFTED: &str = "\u{e000}";
+
+fn shown_column(excerpt: &Excerpt) -> usize {
+    excerpt.text.get(..excerpt.mark.start).unwrap_or_default().chars().count() + 1
+}
+
+fn is_shifted(location: &Location) -> bool {
+    location.excerpt.as_ref().is_some_and(|excerpt| shown_column(excerpt) != location.column as usize)
+}
+
+/// Puts the columns of the file in the place of those of the excerpt.
+fn unshift(mut text: String, diagnostic: &Diagnostic) -> String {
+    let related = diagnostic.related.iter().map(|related| &related.location);
+    for location in std::iter::once(&diagnostic.location).chain(related).filter(|one| is_shifted(one)) {
+        let Location { line, column, excerpt: Some(excerpt), .. } = location else { continue };
+        let wrong = format!("{SHIFTED}:{line}:{}", shown_column(excerpt));
+        text = text.replacen(&wrong, &format!(":{line}:{column}"), 1);
     }
-    vec![snippet.path(path).into()]
+    text.replace(SHIFTED, "")
 }
 
 /// The renderer escapes the ASCII control characters, but terminals obey those of U+0080 to U+009F too.

@@ -1,6 +1,10 @@
 //! The keys of every table: those that work, those that Istio or ringgate's design know but that are not
 //! built yet, and where keys that stand in the wrong table belong. `tree` judges every table by its schema.
 
+mod service;
+
+pub(super) use service::*;
+
 /// What one kind of table may hold.
 #[derive(Debug)]
 pub(super) struct Schema {
@@ -147,6 +151,8 @@ pub(super) static TIMEOUTS: Schema = Schema::new(
 pub(super) static PATH: Schema =
     Schema::new("`path` of a gateway", &["escaped_slashes", "backslashes", "merge_slashes"], &[]);
 
+const SERVER_TLS_FORM: &str = "write `tls = { mode = \"SIMPLE\", server_certificate = \"..\", private_key = \"..\" }` with `protocol = \"HTTPS\"`";
+
 pub(super) static SERVER: Schema = Schema::new(
     "[[gateway.server]]",
     &["port", "bind", "freebind", "protocol", "hosts", "tls", "hsts", "proxy_protocol"],
@@ -159,6 +165,10 @@ pub(super) static SERVER: Schema = Schema::new(
     ("server_name", "write `hosts`"),
     ("https_redirect", "it belongs to `tls`: `tls = { https_redirect = true }`"),
     ("redirect_scheme", "write `tls = { https_redirect = true }`"),
+    ("connections_max", "write `limits = { connections_max = .. }` in the [[gateway]]"),
+    ("ssl", SERVER_TLS_FORM),
+    ("ssl_certificate", SERVER_TLS_FORM),
+    ("crt", SERVER_TLS_FORM),
     ("strict_transport_security", "write `hsts = { max_age = \"365d\" }`"),
     ("accept_proxy", "write `proxy_protocol = { from = [\"10.0.0.0/8\"] }`"),
     ("expect_proxy", "write `proxy_protocol = { from = [\"10.0.0.0/8\"] }`"),
@@ -216,7 +226,17 @@ pub(super) static SERVER_TLS: Schema = Schema::new(
     ("ssl_certificate_key", "write `private_key`"),
     ("key", "write `private_key`"),
     ("ca", "write `ca_certificates`"),
+    ("ca_file", "write `ca_certificates`"),
     ("client_ca", "write `ca_certificates`"),
+    ("ssl_client_certificate", "write `ca_certificates`"),
+    ("ssl_crl", "write `ca_crl`"),
+    ("crl", "write `ca_crl`"),
+    ("crl_file", "write `ca_crl`"),
+    ("verify", "write `mode = \"MUTUAL\"`, or `\"OPTIONAL_MUTUAL\"`"),
+    ("ssl_verify_client", "write `mode = \"MUTUAL\"`, or `\"OPTIONAL_MUTUAL\"`"),
+    ("OPTIONAL", "write `OPTIONAL_MUTUAL`"),
+    ("1.2", "write `TLSV1_2`"),
+    ("1.3", "write `TLSV1_3`"),
     ("ssl_protocols", "write `min_protocol_version` and `max_protocol_version`"),
     ("ssl_ciphers", "write `cipher_suites` or `cipher_profile`"),
     ("tls_certificates", "write `certificates`"),
@@ -275,6 +295,10 @@ pub(super) static HTTP: Schema = Schema::new(
         "nearest is `first_byte_timeout` in the `connection_pool.http` of the service's `traffic_policy`",
     ),
     ("uri", "conditions stand in `match = [{ uri = { prefix = \"/\" } }]`"),
+    (
+        "redirect",
+        "remove the key; to HTTPS: `tls = { https_redirect = true }` in the [[gateway.server]] of protocol HTTP",
+    ),
 ]);
 
 pub(super) static MATCH: Schema = Schema::new(
@@ -363,130 +387,3 @@ pub(super) static ROUTE: Schema =
 pub(super) static DESTINATION: Schema = Schema::new("`destination`", &["host", "subset"], &["port"])
     .example("`{ host = \"..\" }`")
     .elsewhere(&[("weight", "the weight stands beside `destination`, not in it")]);
-
-pub(super) static SERVICE: Schema = Schema::new(
-    "[[service]]",
-    &["name", "endpoints", "subsets", "traffic_policy"],
-    &["hosts", "location", "resolution", "ports", "addresses", "health_check", "protocol"],
-)
-.elsewhere(&[
-    ("proxy_protocol", "write it below [service.traffic_policy]"),
-    ("send_proxy", "write `proxy_protocol = { version = \"V1\" }` below [service.traffic_policy]"),
-    ("send_proxy_v2", "write `proxy_protocol = { version = \"V2\" }` below [service.traffic_policy]"),
-    ("load_balancer", "write it below [service.traffic_policy]"),
-    ("connection_pool", "write it below [service.traffic_policy]"),
-    ("connect_timeout", "write `connection_pool.tcp.connect_timeout` below [service.traffic_policy]"),
-    ("timeout", "write `connection_pool.http.first_byte_timeout` below [service.traffic_policy]"),
-]);
-
-pub(super) static ENDPOINT: Schema = Schema::new(
-    "an endpoint",
-    &["address", "weight", "labels"],
-    &["locality", "network", "priority", "backup", "health_check", "ports"],
-)
-.example("`{ address = \"10.0.0.1:8080\" }`")
-.elsewhere(&[
-    ("ip", "write both in one: `address = \"10.0.0.1:8080\"`"),
-    ("host", "write both in one: `address = \"10.0.0.1:8080\"`"),
-    ("port", "write both in one: `address = \"10.0.0.1:8080\"`"),
-]);
-
-pub(super) static SUBSET: Schema = Schema::new("a subset", &["name", "labels", "traffic_policy"], &[]);
-
-/// Of a subset: what the service's own policy does not decide for it.
-pub(super) static SUBSET_POLICY: Schema = Schema::new(
-    "`traffic_policy` of a subset",
-    &["tls"],
-    &["load_balancer", "connection_pool", "outlier_detection", "port_level_settings"],
-)
-.elsewhere(&[
-    ("load_balancer", "write it in the `traffic_policy` of the service"),
-    ("connection_pool", "write it in the `traffic_policy` of the service"),
-]);
-
-pub(super) static TRAFFIC_POLICY: Schema = Schema::new(
-    "`traffic_policy`",
-    &["load_balancer", "connection_pool", "tls", "proxy_protocol"],
-    &["outlier_detection", "port_level_settings", "tunnel", "retry_budget"],
-)
-.below(&SERVICE)
-.elsewhere(&[
-    ("send_proxy", "write `proxy_protocol = { version = \"V1\" }`"),
-    ("send_proxy_v2", "write `proxy_protocol = { version = \"V2\" }`"),
-]);
-
-pub(super) static SEND_PROXY: Schema =
-    Schema::new("`proxy_protocol` of a `traffic_policy`", &["version"], &["tlvs", "pass_through_tlvs"])
-        .example("`{ version = \"V2\" }`")
-        .elsewhere(&[(
-            "from",
-            "whose headers are believed stands in `proxy_protocol` of a [[gateway.server]]",
-        )]);
-
-pub(super) static UPSTREAM_TLS: Schema = Schema::new(
-    "`tls` of a traffic policy",
-    &[
-        "mode",
-        "client_certificate",
-        "private_key",
-        "ca_certificates",
-        "ca_crl",
-        "crl_depth",
-        "crl_unknown_status",
-        "crl_expired",
-        "sni",
-        "subject_alt_names",
-        "insecure_skip_verify",
-        "min_protocol_version",
-        "max_protocol_version",
-        "cipher_profile",
-        "cipher_suites",
-    ],
-    &["credential_name"],
-)
-.example("`{ mode = \"SIMPLE\", sni = \"..\" }`")
-.elsewhere(&[
-    ("credential_name", "write `client_certificate`, `private_key` and `ca_certificates`, paths of files"),
-    ("server_certificate", "write `client_certificate`"),
-    ("certificate", "write `client_certificate`"),
-    ("cert", "write `client_certificate`"),
-    ("crt", "write `client_certificate`"),
-    ("key", "write `private_key`"),
-    ("ca", "write `ca_certificates`"),
-    ("ca_file", "write `ca_certificates`"),
-    ("server_name", "write `sni`"),
-    ("verifyhost", "write `subject_alt_names`, or `sni` for both"),
-    ("verify", "it is on; `insecure_skip_verify = true` turns it off"),
-    ("ssl_verify", "it is on; `insecure_skip_verify = true` turns it off"),
-    ("proxy_ssl_name", "write `sni`"),
-    ("ISTIO_MUTUAL", "write `MUTUAL` with certificates of your own: there is no Istio to issue them"),
-]);
-
-pub(super) static LOAD_BALANCER: Schema = Schema::new(
-    "`load_balancer`",
-    &["simple"],
-    &["consistent_hash", "locality_lb_setting", "warmup", "warmup_duration_secs"],
-);
-
-pub(super) static CONNECTION_POOL: Schema = Schema::new("`connection_pool`", &["tcp", "http"], &[]);
-
-pub(super) static POOL_TCP: Schema = Schema::new(
-    "`connection_pool.tcp`",
-    &["connect_timeout", "idle_timeout", "max_connection_duration"],
-    &["max_connections", "tcp_keepalive"],
-);
-
-pub(super) static POOL_HTTP: Schema = Schema::new(
-    "`connection_pool.http`",
-    &["idle_timeout", "idle_connections_max", "first_byte_timeout", "body_gap_timeout"],
-    &[
-        "http1_max_pending_requests",
-        "http2_max_requests",
-        "max_requests_per_connection",
-        "max_retries",
-        "max_concurrent_streams",
-        "h2_upgrade_policy",
-        "use_client_protocol",
-    ],
-)
-.elsewhere(&[("connect_timeout", "it belongs into `connection_pool.tcp`")]);

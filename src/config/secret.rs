@@ -1,43 +1,205 @@
-//! Finds the values of keys that look secret, so that no excerpt prints them.
+//! Finds the values of keys that look secret, and PEM text wherever it stands, so that neither excerpts nor messages print
+//! them.
 //!
 //! Works on the text rather than on the TOML tree, because excerpts are taken from files that do not parse
-//! too. It errs towards hiding: from the value's first byte to the end of its last line, and all of a table
-//! whose header looks secret.
+//! too. It errs towards hiding: from the value's first byte to the end of its last line unless what follows is clearly
+//! the next key, and all of a table whose header looks secret.
 
 use std::ops::Range;
+
+use memchr::memmem;
 
 /// Parts of key names that mark a secret; `-` counts as `_`.
 const WORDS: [&str; 8] =
     ["private_key", "password", "passphrase", "token", "secret", "credential", "api_key", "authorization"];
 
-/// Byte ranges of secret values, in order, without overlap.
-pub(super) fn find(text: &str) -> Vec<Range<usize>> {
+/// How every PEM block begins (RFC 7468 section 2).
+pub(super) const PEM_BEGIN: &str = "-----BEGIN";
+
+const PEM_END: &str = "-----END";
+
+/// Characters from which on a line of nothing but base64 counts as a part of a key; PEM has 64 in a line.
+const BASE64_MIN: usize = 40;
+
+/// Where secrets stand in a text.
+#[derive(Debug)]
+pub(super) struct Secrets {
+    /// Byte ranges of all of them, in order, without overlap.
+    pub(super) all: Vec<Range<usize>>,
+    /// Of these, PEM text and lines of base64; what stands in one block is in one range.
+    pub(super) blocks: Vec<Range<usize>>,
+}
+
+impl Secrets {
+    /// Finds them.
+    pub(super) fn find(text: &str) -> Self {
+        let mut blocks = merged(pem(text).chain(base64(text)).collect());
+        // What stands one below the other was pasted at once.
+        blocks.dedup_by(|next, last| {
+            let between = text.get(last.end..next.start).unwrap_or_default();
+            let joins = between.trim_matches(|c: char| c.is_whitespace() || "\"',".contains(c)).is_empty();
+            if joins {
+                last.end = next.end;
+            }
+            joins
+        });
+        for block in &mut blocks {
+            block.end = quotes_end(text, block.end);
+        }
+        let mut all = values(text);
+        all.extend(blocks.iter().cloned());
+        Self { all: merged(all), blocks }
+    }
+
+    /// A message about a range of `text`, without what that range has in common with a block.
+    pub(super) fn hide(&self, text: &str, lines: &Range<usize>, message: String) -> String {
+        let first = self.blocks.partition_point(|block| block.end < lines.start);
+        let near = self.blocks.get(first..).unwrap_or_default();
+        let mut hidden = message;
+        for block in near.iter().take_while(|block| block.start <= lines.end) {
+            let secret = text.get(block.clone()).unwrap_or_default();
+            let finder = |run: &str| memmem::find(secret.as_bytes(), run.as_bytes()).is_some();
+            let mut shown = String::with_capacity(hidden.len());
+            let mut rest = hidden.as_str();
+            while !rest.is_empty() {
+                let run = rest.find(|c| !is_base64(c)).unwrap_or(rest.len());
+                let (run, behind) = rest.split_at(run);
+                shown.push_str(if run.len() >= HIDDEN_MIN && finder(run) { "***" } else { run });
+                let other = behind.find(is_base64).unwrap_or(behind.len());
+                let (other, behind) = behind.split_at(other);
+                shown.push_str(other);
+                rest = behind;
+            }
+            hidden = shown;
+        }
+        hidden
+    }
+}
+
+/// Behind a block the end of the line of its closing quotes, where they stand alone.
+fn quotes_end(text: &str, end: usize) -> usize {
+    let behind = text.get(end..).unwrap_or_default();
+    let next = end + behind.len() - behind.trim_start().len();
+    let line = line_end(text, next);
+    let quotes = text.get(next..line).unwrap_or_default().trim_end();
+    let alone = quotes.starts_with(['"', '\'']) && quotes.trim_start_matches(['"', '\'', ',']).is_empty();
+    if alone { line } else { end }
+}
+
+/// Characters of a block that a message may have by chance.
+const HIDDEN_MIN: usize = 12;
+
+/// Ranges in order, those that overlap as one.
+fn merged(mut ranges: Vec<Range<usize>>) -> Vec<Range<usize>> {
+    ranges.sort_by_key(|range| range.start);
+    ranges.dedup_by(|next, last| {
+        let joins = next.start <= last.end;
+        if joins {
+            last.end = last.end.max(next.end);
+        }
+        joins
+    });
+    ranges
+}
+
+/// From each `-----BEGIN` to the end of the line of its `-----END`. Without that to the end of the text, unless the quotes
+/// it stands in close on its line.
+fn pem(text: &str) -> impl Iterator<Item = Range<usize>> {
+    let mut at = 0;
+    std::iter::from_fn(move || {
+        let find = |from: usize, what: &str| {
+            let rest = text.as_bytes().get(from..)?;
+            memmem::find(rest, what.as_bytes()).map(|offset| from + offset)
+        };
+        let start = find(at, PEM_BEGIN)?;
+        let line = line_end(text, start);
+        let closed = text.get(start..line).unwrap_or_default().contains(['"', '\'']);
+        at = match find(start, PEM_END) {
+            Some(end) => line_end(text, end),
+            None if closed => line,
+            None => text.len(),
+        };
+        Some(start..at)
+    })
+}
+
+/// Lines of nothing but base64, and the shorter one behind them.
+fn base64(text: &str) -> impl Iterator<Item = Range<usize>> {
+    let mut at = 0;
+    let mut follows = false;
+    let lines = text.split_inclusive('\n').map(move |line| {
+        at += line.len();
+        (at - line.len(), line.trim_end_matches(['\n', '\r']))
+    });
+    lines.filter_map(move |(start, line)| {
+        let bare = line.trim_matches(|c: char| c.is_whitespace() || "\"',\\".contains(c));
+        let is_whole = bare.len() >= if follows { 1 } else { BASE64_MIN } && bare.chars().all(is_base64);
+        // The first line may stand behind its key and a quote.
+        let tail = line.len() - line.trim_end_matches(|c| c != '=' && is_base64(c)).len();
+        follows = is_whole || tail >= BASE64_MIN && line.contains('=');
+        let from = if is_whole { 0 } else { line.len() - tail };
+        follows.then(|| start + from..start + line.len())
+    })
+}
+
+fn is_base64(c: char) -> bool {
+    c.is_ascii_alphanumeric() || "+/=".contains(c)
+}
+
+/// Byte ranges of the values of keys that look secret, in order, without overlap.
+fn values(text: &str) -> Vec<Range<usize>> {
     let mut found: Vec<Range<usize>> = Vec::new();
     let mut in_secret_table = false;
     let mut at = 0;
+    let mut begins = true;
     while at < text.len() {
         let line = line_end(text, at);
         let content = text.get(at..line).unwrap_or_default();
-        let header = content.trim_start().starts_with('[');
+        let header = begins && content.trim_start().starts_with('[');
         let word = find_word(content);
         if header {
             in_secret_table = word.is_some();
         }
-        let value = match word {
-            _ if in_secret_table && !header => Some(at),
-            Some(word) if !header => value_start(content, word).map(|start| at + start),
+        let end = match word {
+            _ if in_secret_table && !header => {
+                let end = value_end(text, at);
+                found.push(at..end);
+                Some(end)
+            }
+            Some(word) if !header => value_start(content, word).map(|start| {
+                let start = at + start;
+                let end = short_end(text, start).unwrap_or_else(|| value_end(text, start));
+                found.push(start..end);
+                end
+            }),
             _ => None,
         };
-        match value {
-            Some(start) => {
-                let end = value_end(text, start);
-                found.push(start..end);
-                at = end.max(line) + 1;
-            }
-            None => at = line + 1,
-        }
+        // More may stand behind a value that ends within its line.
+        let end = end.unwrap_or(line);
+        begins = end >= line;
+        at = if begins { end + 1 } else { end };
     }
     found
+}
+
+/// The end of a value in quotes behind which the line ends its brackets or goes on with a further key, and nothing else.
+fn short_end(text: &str, start: usize) -> Option<usize> {
+    let line = line_end(text, start);
+    let content = text.get(start..line)?;
+    let quote = start + content.len() - content.trim_start_matches([' ', '\t']).len();
+    if !text.get(quote..)?.starts_with(['"', '\'']) {
+        return None;
+    }
+    let end = string_end(text, quote);
+    let rest = text.get(end..line)?;
+    let is_blank = |c: char| c.is_whitespace() || ",}]".contains(c);
+    let key = rest.trim_start_matches(is_blank);
+    let is_key = |c: char| c.is_ascii_alphanumeric() || "_-.".contains(c);
+    let behind = key.trim_start_matches(is_key);
+    let goes_on = rest.trim_start().starts_with([',', '}', ']'])
+        && behind.len() < key.len()
+        && behind.trim_start().starts_with('=');
+    (end < line && (key.is_empty() || goes_on)).then_some(end)
 }
 
 /// Range in `line` of the first secret word.
@@ -138,11 +300,16 @@ mod tests {
             "[service.secrets]\nvalue = \"XYZZY\"\nmore = \"\"\"\nXYZZY\"\"\"\n[other]\n",
             "api_key = \"unterminated XYZZY\nport = 1",
             "token = { # [\n a = \"XYZZY\",\n b = 1 }\n",
+            "tls = { private_key = \"XYZZY\", password = \"XYZZY\", mode = 1 }",
+            "tls = { private_key = \"XY\", XYZZY\" }",
+            "tls = { private_key = \"XY\"XYZZY\", mode = 1 }",
+            "a = 1\n-----BEGIN X\nXYZZY\n\nXYZZY\n-----END X----- XYZZY\nb = 1",
+            "x = \"-----BEGIN X\nXYZZY",
         ];
         for text in texts {
             let mut shown = String::new();
             let mut at = 0;
-            for range in find(text) {
+            for range in Secrets::find(text).all {
                 shown.push_str(&text[at..range.start]);
                 at = range.end;
             }
@@ -154,7 +321,26 @@ mod tests {
     /// What is not secret stays readable, words in quoted values included.
     #[test]
     fn leaves_the_rest() {
+        let find = |text| Secrets::find(text).all;
         assert!(find("name = \"token-service\"\nport = 80\n").is_empty());
         assert_eq!(find("password = 1\nport = 80\n"), vec![11..12]);
+        assert_eq!(find("x = { password = \"a\", port = 80 }\n"), vec![17..20]);
+    }
+
+    /// A key without its first and last line, indented or in quotes, down to its short last line.
+    #[test]
+    fn finds_lines_of_base64() {
+        let line = "MIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0wawIBAQQg";
+        let text = format!("a = 1\n  {line}\n\"{line}\",\nabc=\nb = 1\nabc=\n");
+        let secrets = Secrets::find(&text);
+        assert_eq!(secrets.blocks, secrets.all);
+        let shown: Vec<&str> = secrets.all.iter().map(|range| &text[range.clone()]).collect();
+        assert_eq!(shown, [format!("  {line}\n\"{line}\",\nabc=")]);
+        assert!(Secrets::find(&line[..39]).all.is_empty());
+        let message = format!("key `{}...` stands twice", &line[..30]);
+        assert_eq!(secrets.hide(&text, &(8..9), message), "key `***...` stands twice");
+        let message = "key `MIGH` stands twice";
+        assert_eq!(secrets.hide(&text, &(8..9), message.to_owned()), message);
+        assert_eq!(secrets.hide(&text, &(0..2), line.to_owned()), line);
     }
 }

@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::config::model::Origin;
-use crate::config::secret;
+use crate::config::secret::Secrets;
 
 /// Bytes of one configuration file. 100 000 hosts with ten routes fit in a few such files.
 pub const FILE_BYTES_MAX: usize = 16 * 1024 * 1024;
@@ -55,7 +55,7 @@ pub(super) struct Source<'a> {
     /// Characters that start before each block.
     block_chars: Vec<u32>,
     /// Where secrets stand; found when an excerpt is first taken.
-    secrets: OnceCell<Vec<Range<usize>>>,
+    secrets: OnceCell<Secrets>,
 }
 
 impl<'a> Source<'a> {
@@ -100,9 +100,9 @@ impl<'a> Source<'a> {
         Origin { file: Arc::clone(&self.path), line, column }
     }
 
-    /// Where the values of keys that look secret stand, in order.
-    pub(super) fn secrets(&self) -> &[Range<usize>] {
-        self.secrets.get_or_init(|| secret::find(&self.text))
+    /// Where secrets stand.
+    pub(super) fn secrets(&self) -> &Secrets {
+        self.secrets.get_or_init(|| Secrets::find(&self.text))
     }
 
     fn chars_before(&self, at: usize) -> usize {
@@ -162,6 +162,9 @@ pub(super) fn read(path: &Path) -> Result<String, String> {
 pub(super) fn read_bytes(path: &Path, bytes_max: usize) -> Result<Vec<u8>, String> {
     // The kind is asked for before opening: opening a FIFO would wait for its writer.
     let metadata = path.metadata().map_err(|error| format!("cannot read: {error}"))?;
+    if metadata.is_dir() {
+        return Err("cannot read: it is a directory".to_owned());
+    }
     if !metadata.is_file() {
         return Err("cannot read: neither a regular file nor a directory".to_owned());
     }

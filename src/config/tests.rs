@@ -1,8 +1,10 @@
 //! Tests of the whole way from text to configuration; those of single steps stand beside their code.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a failed test may panic")]
 
+mod entry;
 mod files;
 mod generated;
+mod hints;
 mod layer4;
 mod meaning;
 mod origination;

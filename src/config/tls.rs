@@ -67,16 +67,15 @@ pub(super) fn lower(
     let Some(protocol) = protocol else { return Said::default() };
     let has_tls = matches!(protocol, Protocol::Https | Protocol::Tls);
     if has_tls {
-        reader.missing(
-            server,
-            "tls",
-            "`tls = { mode = \"SIMPLE\", server_certificate = \"..\", private_key = \"..\" }`",
-        );
+        let simple = "`tls = { mode = \"SIMPLE\", server_certificate = \"..\", private_key = \"..\" }`";
+        let passed = format!("{simple}, or `tls = {{ mode = \"PASSTHROUGH\" }}`");
+        reader.missing(server, "tls", if protocol == Protocol::Tls { &passed } else { simple });
     }
     let Some(table) = reader.child(server, "tls", &schema::SERVER_TLS) else { return Said::default() };
     let https_redirect = https::redirect(reader, &table, protocol);
     if !has_tls {
-        if protocol == Protocol::Http && table.has("https_redirect") {
+        let is_about = |key| table.has(key) || table.means(key);
+        if protocol == Protocol::Http && (is_about("https_redirect") || is_about("https_redirect_port")) {
             https::nothing_else(reader, &table);
         } else {
             let problem =
@@ -337,6 +336,7 @@ pub(super) fn cipher_suites(
         reader.push(problem.expected("one of them").related(list.place, "the list"));
     }
     let mut chosen: Vec<SupportedCipherSuite> = Vec::new();
+    let mut unknown = false;
     let names: Vec<String> = suites::all().into_iter().map(suites::name).collect();
     for text in reader.strings(table, "cipher_suites", 100) {
         match suites::by_name(text.value) {
@@ -346,6 +346,7 @@ pub(super) fn cipher_suites(
                 reader.push(Problem::error("bad-value", text.place, message).hint("remove it"));
             }
             None => {
+                unknown = true;
                 let message = format!("`{}` is no cipher suite that is supported", visible(text.value));
                 let mut known: Vec<&str> = names.iter().map(String::as_str).collect();
                 suites::openssl_names().for_each(|name| known.push(name));
@@ -359,7 +360,8 @@ pub(super) fn cipher_suites(
         (tls12, "1.2", chosen.iter().any(|suite| suite.tls13().is_none())),
         (tls13, "1.3", chosen.iter().any(|suite| suite.tls13().is_some())),
     ] {
-        if spoken && !has {
+        // A misspelt one may be for it.
+        if spoken && !has && !unknown {
             let message = format!("`cipher_suites` has none for TLS {version}, which is spoken here");
             let problem = Problem::error("bad-value", list.place, message);
             reader

@@ -151,7 +151,15 @@ impl<'r> Reader<'r> {
         let array = match value.get_ref() {
             DeValue::Array(array) => array,
             DeValue::Table(entries) => {
-                let hint = format!("write `[[{key}]]` above a table, or `[{{ .. }}]` around an inline one");
+                let list =
+                    match table.schema.title.strip_prefix("[[").and_then(|title| title.strip_suffix("]]")) {
+                        Some(above) => Some(format!("{above}.{key}")),
+                        None => table.schema.title.starts_with("the file").then(|| key.to_owned()),
+                    };
+                let hint = list.map_or_else(
+                    || "write `[{ .. }]`".to_owned(),
+                    |list| format!("write `[[{list}]]` above a table, or `[{{ .. }}]` around an inline one"),
+                );
                 self.wrong_type::<()>(key, value, "an array of tables", Some(hint));
                 return vec![self.table(entries, value.span(), schema)];
             }
@@ -309,7 +317,8 @@ impl<'r> Reader<'r> {
                 Problem::error("out-of-range", place, message).expected(format!("{from} to {to}"))
             }
             Err(reason) => Problem::error("bad-duration", place, format!("`{key}` is no duration: {reason}"))
-                .expected(units::DURATION_FORM),
+                .expected(units::DURATION_FORM)
+                .hint_if(units::duration_meant(text)),
         };
         self.push(problem);
         None
@@ -363,7 +372,8 @@ impl<'r> Reader<'r> {
             Problem::error("not-supported", text.place, message).expected(expected).hint_if(hint)
         } else {
             let message = format!("`{shown}` is not a value of `{key}`");
-            let hint = self.problems.did_you_mean(text.value, names.iter().copied());
+            let instead = table.schema.instead(text.value).map(str::to_owned);
+            let hint = instead.or_else(|| self.problems.did_you_mean(text.value, names.iter().copied()));
             Problem::error("bad-value", text.place, message).expected(expected).hint_if(hint)
         };
         self.push(problem);

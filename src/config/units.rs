@@ -6,6 +6,17 @@ use std::time::Duration;
 /// What a duration may look like, for messages.
 pub(super) const DURATION_FORM: &str = "a duration such as `\"2s\"`, `\"500ms\"`, `\"1h\"` or `\"1m30s\"`";
 
+/// What is most likely meant by a duration in weeks or years.
+pub(super) fn duration_meant(text: &str) -> Option<String> {
+    let (number, days) = match text.split_at_checked(text.len().checked_sub(1)?)? {
+        (number, "y") => (number, 365),
+        (number, "w") => (number, 7),
+        _ => return None,
+    };
+    let days = number.parse::<u32>().ok()?.checked_mul(days)?;
+    Some(format!("write `\"{days}d\"`"))
+}
+
 /// What a byte count may look like, for messages.
 pub(super) const BYTES_FORM: &str = "a number of bytes, or a string such as `\"256MiB\"` or `\"1GiB\"`";
 

@@ -2,7 +2,7 @@
 //! the operator names clients, one of their names or fingerprints.
 
 use std::cmp::Reverse;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use aws_lc_rs::digest::{SHA256, digest};
@@ -60,6 +60,8 @@ const HINT_BYTES_MAX: usize = 32 * 1024;
 #[derive(Clone, Debug)]
 pub struct Roots {
     store: Arc<RootCertStore>,
+    /// Distinguished names, in DER.
+    subjects: HashSet<Box<[u8]>>,
     /// Of their bytes.
     pub digest: Sha256,
     /// For people.
@@ -91,12 +93,34 @@ impl Roots {
         let mut parts = Parts::new();
         parts.list(b"roots", certificates.iter().map(AsRef::as_ref));
         let about = About::authorities(certificates.iter().map(AsRef::as_ref));
-        Self { store: Arc::new(store), digest: parts.finish(), about: Arc::new(about) }
+        let subject = |certificate: &CertificateDer<'_>| {
+            X509Certificate::from_der(certificate).ok().map(|(_, parsed)| parsed.subject().as_raw().into())
+        };
+        let subjects = certificates.iter().filter_map(subject).collect();
+        Self { store: Arc::new(store), subjects, digest: parts.finish(), about: Arc::new(about) }
+    }
+
+    /// Whether one of the lists is of one of them.
+    #[must_use]
+    pub fn has_list_in(&self, crls: &Crls) -> bool {
+        crls.made.keys().any(|issuer| self.subjects.contains(issuer))
     }
 
     pub(super) fn store(&self) -> Arc<RootCertStore> {
         Arc::clone(&self.store)
     }
+}
+
+/// The first certificate (from 1) that is that of no authority. One that was made with its own key counts as one: it stands
+/// for itself. So does one of a version that can not say.
+#[must_use]
+pub fn not_of_authority(certificates: &[CertificateDer<'_>]) -> Option<usize> {
+    let is_other = |certificate: &CertificateDer<'_>| {
+        X509Certificate::from_der(certificate).is_ok_and(|(_, parsed)| {
+            parsed.version() == X509Version::V3 && !parsed.is_ca() && parsed.issuer() != parsed.subject()
+        })
+    };
+    certificates.iter().position(is_other).map(|at| at + 1)
 }
 
 /// Revocation lists; at least one.

@@ -27,6 +27,12 @@ pub struct Pair {
     pub not_after: i64,
     /// The first certificate of the chain (the server's is 1) that did not issue the one before it.
     pub gap: Option<usize>,
+    /// Whether its extendedKeyUsage lets servers show it.
+    pub for_servers: bool,
+    /// Whether it lets clients.
+    pub for_clients: bool,
+    /// It is that of an authority.
+    pub is_authority: bool,
     /// Of the texts it was read from: [`digest_of`].
     pub digest: Sha256,
     /// For people.
@@ -102,6 +108,10 @@ pub fn read_pair(
         (leaf.validity().not_before.timestamp(), leaf.validity().not_after.timestamp());
     let linked =
         |pair: &[X509Certificate<'_>]| matches!(pair, [lower, upper] if lower.issuer() == upper.subject());
+    let usage = leaf.extended_key_usage().ok().flatten().map(|usage| usage.value);
+    let for_servers = usage.is_none_or(|usage| usage.any || usage.server_auth);
+    let for_clients = usage.is_none_or(|usage| usage.any || usage.client_auth);
+    let is_authority = leaf.is_ca();
     let about = Arc::new(About::certificate(leaf));
     let gap = parsed.windows(2).position(|pair| !linked(pair)).map(|at| at + 2);
     drop(parsed);
@@ -116,7 +126,8 @@ pub fn read_pair(
         check_response(response).map_err(PairFault::Response)?;
     }
     certified.ocsp = ocsp_response;
-    Ok(Pair { certified: Arc::new(certified), not_before, not_after, gap, digest, about })
+    let certified = Arc::new(certified);
+    Ok(Pair { certified, not_before, not_after, gap, for_servers, for_clients, is_authority, digest, about })
 }
 
 fn mismatch(certified: &CertifiedKey) -> PairFault {
@@ -138,6 +149,7 @@ pub fn read_chain(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, Fault> {
         return Ok(chain);
     }
     Err(match pem {
+        _ if is_pkcs12(pem) => PKCS12,
         // A sequence, in DER.
         [0x30, ..] => Fault::new("is not PEM but DER")
             .hint("turn it into PEM: openssl x509 -inform DER -in FILE -out FILE.pem"),
@@ -158,6 +170,7 @@ fn read_key(provider: &CryptoProvider, pem: &[u8]) -> Result<Arc<dyn SigningKey>
     }
     let Ok(key) = PrivateKeyDer::from_pem_slice(pem) else {
         return Err(match pem {
+            _ if is_pkcs12(pem) => PKCS12,
             [0x30, ..] => Fault::new("is not PEM but DER")
                 .hint("turn it into PEM: openssl pkey -inform DER -in FILE -out FILE.pem"),
             _ if holds(pem, "CERTIFICATE-----") => {
@@ -171,6 +184,18 @@ fn read_key(provider: &CryptoProvider, pem: &[u8]) -> Result<Arc<dyn SigningKey>
         .key_provider
         .load_private_key(key)
         .map_err(|_| unusable.hint("RSA from 2048 bits, P-256, P-384, P-521 and Ed25519 work"))
+}
+
+const PKCS12: Fault = Fault {
+    reason: "is not PEM but PKCS #12",
+    hint: Some("turn it into PEM: openssl pkcs12 -in FILE -nodes -out FILE.pem, and chmod 600 FILE.pem"),
+};
+
+/// A PFX begins with its version, which is 3 (RFC 7292 section 4).
+fn is_pkcs12(file: &[u8]) -> bool {
+    let [0x30, length, rest @ ..] = file else { return false };
+    let more = if *length < 0x80 { 0 } else { usize::from(*length & 0x7f) };
+    rest.get(more..).is_some_and(|body| body.starts_with(&[0x02, 1, 3]))
 }
 
 fn holds(pem: &[u8], text: &str) -> bool {

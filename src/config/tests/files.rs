@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::PathBuf;
 
-use rcgen::CertificateParams;
+use rcgen::{CertificateParams, KeyPair};
 
 use super::tls::pem;
 use super::{codes, load, repository_files};
@@ -138,4 +138,47 @@ fn says_what_it_cannot_read() {
     check("large.toml", "16 MiB");
     std::os::unix::net::UnixListener::bind(directory.path().join("socket.toml")).unwrap();
     check("socket.toml", "regular file");
+}
+
+/// The text of a key in place of its path, or a key in place of a configuration: one error, and nothing of it is shown.
+#[test]
+fn pasted_keys_are_not_shown() {
+    let key = KeyPair::generate().unwrap().serialize_pem();
+    let body: Vec<&str> = key.lines().filter(|line| !line.starts_with("-----")).collect();
+    let tail = "\nport = 80\nprotocol = \"HTTP\"\nhosts = [\"*\"]\n";
+    let head = "[[gateway]]\nname = \"edge\"\n[[gateway.server]]\n";
+    let chain = format!("-----BEGIN CERTIFICATE-----\nQUJD\n-----END CERTIFICATE-----\n{key}");
+    for text in [
+        key.clone(),
+        format!("\u{feff}\n{key}"),
+        chain.clone(),
+        format!("{head}private_key = \"{key}\"{tail}"),
+        format!("{head}private_key = {key}{tail}"),
+        format!("{head}private_key = '{}'{tail}", key.trim_end()),
+        format!("{head}tls.private_key = \"\n{key}\"{tail}"),
+        format!("{head}tls = {{ server_certificate = \"{chain}\" }}{tail}"),
+        format!("{head}tls = {{ private_key = \"{key}\" }}{tail}{}", super::SERVICE),
+        format!("{head}{}{tail}", body.join("\n")),
+        format!("{head}private_key = \"{}{tail}", key.replace("-----END PRIVATE KEY-----", "")),
+        format!("{head}private_key = \"{}{tail}", key.replace('\n', "\r\n")),
+        format!("{head}private_key = \"{}\"{tail}", body.join("\n")),
+        format!("{head}name = \"\"\"{key}\"\"\"{tail}"),
+        format!("{head}hosts = [\"{}\"]\n", key.replace('\n', "\\n")),
+        format!("{head}{}\n\n{}{tail}", body.join("\n"), body.join("\n")),
+    ] {
+        let loaded = load(&[&text]);
+        assert!(loaded.config.is_none());
+        let mut said = render::json(None, &loaded.diagnostics);
+        for diagnostic in &loaded.diagnostics {
+            said += &render::text(diagnostic, Colour::Plain);
+        }
+        for line in &body {
+            assert!(!said.contains(&line[..12.min(line.len())]), "{text}\n{said}");
+        }
+        if text.contains("name = \"\"\"") || text.contains("hosts = [\"---") {
+            continue;
+        }
+        let errors: Vec<_> = codes(&loaded).into_iter().filter(|code| code.ends_with("syntax")).collect();
+        assert_eq!(errors.len(), 1, "{text}\n{said}");
+    }
 }

@@ -150,7 +150,8 @@ fn finds_unreachable_rules() {
     ];
     for (kind, conditions, unreachable) in cases {
         let rules: String = conditions.iter().map(|conditions| rule(kind, conditions)).collect();
-        let edge = gateway("edge", &[server(5, if kind == "tls" { "TLS" } else { "TCP" }, "\"*\"")]);
+        let protocol = if kind == "tls" { "TLS" } else { "TCP" };
+        let edge = gateway("edge", &[5, 6].map(|port| server(port, protocol, "\"*\"")));
         let loaded = load(&[&edge, SERVICE, &virtual_service("\"*\"", &rules)]);
         let line = 5 + 3 * (conditions.len() - 1);
         let expected = if unreachable { vec![format!("~{line}:unreachable-route")] } else { Vec::new() };

@@ -222,3 +222,23 @@ fn warnings() {
     let loaded = load_text_with(&[(PathBuf::from("edge.toml"), text)], &site.files);
     assert_eq!(codes(&loaded), ["~14:double-tls"], "{:#?}", loaded.diagnostics);
 }
+
+/// Settings with which no endpoint is trusted, or trusts.
+#[test]
+fn nobody_is_trusted() {
+    let mut site = Site::new();
+    let others = Ca::new("others");
+    site.file("others.crl", &pem("X509 CRL", &others.crl(4000, &[1])));
+    let server =
+        others.client(|params| params.extended_key_usages = vec![rcgen::ExtendedKeyUsagePurpose::ServerAuth]);
+    site.file("server.crt", &server.certificate.pem());
+    site.file("server.key", &server.key.serialize_pem());
+    site.service(&format!("mode = \"SIMPLE\", {CA}, ca_crl = \"others.crl\""));
+    site.service(&format!(
+        "mode = \"MUTUAL\", {CA}, client_certificate = \"server.crt\", private_key = \"server.key\""
+    ));
+    let text = site.said();
+    assert!(text.contains("no list in `others.crl` is of an authority in `ca.crt`"), "{text}");
+    assert!(text.contains("`server.crt` is not made for clients: endpoints refuse it"), "{text}");
+    assert!(text.ends_with("; 2 warnings"), "{text}");
+}

@@ -20,21 +20,21 @@ const VIRTUAL_SERVICE: &str = "[[virtual_service]]\nname = \"all\"\nhosts = [\"*
     [[virtual_service.http]]\nroute = [{ destination = { host = \"web\" } }]\n";
 
 /// The good pair of `a.test`.
-const PAIR: &str = "server_certificate = \"a.crt\", private_key = \"a.key\"";
+pub(super) const PAIR: &str = "server_certificate = \"a.crt\", private_key = \"a.key\"";
 
 /// A configuration and the files that it names.
-struct Site {
-    ca: Ca,
-    text: String,
-    files: Vec<(PathBuf, Vec<u8>)>,
+pub(super) struct Site {
+    pub(super) ca: Ca,
+    pub(super) text: String,
+    pub(super) files: Vec<(PathBuf, Vec<u8>)>,
     port: u16,
     /// More of the one rule.
-    rule: String,
+    pub(super) rule: String,
 }
 
 impl Site {
     /// With the pair of `a.test`, and `ca.crt`.
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let ca = Ca::new("clients");
         let mut site = Self {
             text: "[[gateway]]\nname = \"edge\"\n".to_owned(),
@@ -48,12 +48,17 @@ impl Site {
         site
     }
 
-    fn file(&mut self, name: &str, content: &(impl AsRef<[u8]> + ?Sized)) {
+    pub(super) fn file(&mut self, name: &str, content: &(impl AsRef<[u8]> + ?Sized)) {
         self.files.push((PathBuf::from(name), content.as_ref().to_vec()));
     }
 
     /// Writes NAME.crt and NAME.key.
-    fn pair(&mut self, name: &str, names: &[&str], change: impl FnOnce(&mut CertificateParams)) -> Holder {
+    pub(super) fn pair(
+        &mut self,
+        name: &str,
+        names: &[&str],
+        change: impl FnOnce(&mut CertificateParams),
+    ) -> Holder {
         let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
         let mut params = CertificateParams::new(names).unwrap();
         change(&mut params);
@@ -64,11 +69,11 @@ impl Site {
     }
 
     /// A server for `a.test` on a port of its own.
-    fn server(&mut self, protocol: &str, tls: &str) {
+    pub(super) fn server(&mut self, protocol: &str, tls: &str) {
         self.server_of("\"a.test\"", protocol, tls);
     }
 
-    fn server_of(&mut self, hosts: &str, protocol: &str, tls: &str) {
+    pub(super) fn server_of(&mut self, hosts: &str, protocol: &str, tls: &str) {
         self.port += 1;
         let (text, port) = (&mut self.text, self.port);
         writeln!(text, "[[gateway.server]]\nport = {port}\nprotocol = \"{protocol}\"\nhosts = [{hosts}]")
@@ -76,17 +81,17 @@ impl Site {
         writeln!(text, "tls = {{ {tls} }}").unwrap();
     }
 
-    fn https(&mut self, tls: &str) {
+    pub(super) fn https(&mut self, tls: &str) {
         self.server("HTTPS", tls);
     }
 
-    fn load(&self) -> Loaded {
+    pub(super) fn load(&self) -> Loaded {
         let text = format!("{}{VIRTUAL_SERVICE}{}{SERVICE}", self.text, self.rule);
         load_text_with(&[(PathBuf::from("edge.toml"), text)], &self.files)
     }
 
     /// All that is said of it. No file's content is, whatever the case.
-    fn said(&self) -> String {
+    pub(super) fn said(&self) -> String {
         let loaded = self.load();
         let mut text = String::new();
         for diagnostic in &loaded.diagnostics {
@@ -98,7 +103,7 @@ impl Site {
         Regex::new(r"\d+ days").unwrap().replace_all(&text, "N days").into_owned()
     }
 
-    fn config(&self) -> Config {
+    pub(super) fn config(&self) -> Config {
         let loaded = self.load();
         assert_eq!(codes(&loaded), Vec::<String>::new(), "{:#?}", loaded.diagnostics);
         loaded.config.unwrap()
