@@ -2,6 +2,8 @@
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -11,7 +13,7 @@ use crate::origination::{BOTH, Site, all_to, get};
 use crate::pressure::Dump;
 use crate::support::tls::{Authority, TlsClient};
 use crate::support::tls_backend::{TlsBackend, TlsConn, accept};
-use crate::support::{Backend, Client, Failure, Gate, Gateway, config};
+use crate::support::{Backend, Client, DEADLINE, Failure, Gate, Gateway, config};
 
 const SNI: &str = ", sni = \"b.test\"";
 
@@ -37,6 +39,46 @@ fn connect(gateway: &Gateway) -> Client {
 }
 
 both_drivers! {
+    /// Half a record behind an answer is the beginning of bytes that nobody asked for: its rest would look like the answer
+    /// to the next client's request.
+    fn half_a_record_is_unasked(driver) {
+        let site = Site::new();
+        for version in [&TLS12, &TLS13] {
+            let config = Authority::server_config(&site.authority.server(&["b.test"]), &[version], None);
+            let halves = Arc::new(AtomicUsize::new(0));
+            let sent = Arc::clone(&halves);
+            let backend = TlsBackend::start(config, move |conn| {
+                conn.answer();
+                let rest = conn.with(|stream| {
+                    let mut record = Vec::new();
+                    stream.conn.writer().write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nEVIL").unwrap();
+                    while stream.conn.wants_write() {
+                        stream.conn.write_tls(&mut record).unwrap();
+                    }
+                    let rest = record.split_off(20);
+                    stream.sock.write_all(&record).unwrap();
+                    rest
+                });
+                sent.fetch_add(1, Ordering::SeqCst);
+                // Sent with the next request, if that comes here.
+                let _ = conn.request();
+                conn.with(|stream| {
+                    let _ = stream.sock.write_all(&rest);
+                });
+            });
+            let gateway = site.start(driver, &[backend.address()], &site.simple(SNI));
+            for number in 1..=3 {
+                let mut client = gateway.connect();
+                assert_eq!(get(&mut client, "a.test", "/x"), (200, "/x 0 http".to_owned()));
+                assert_eq!(backend.handshakes().len(), number);
+                let began = Instant::now();
+                while halves.load(Ordering::SeqCst) < number && began.elapsed() < DEADLINE {
+                    thread::sleep(Duration::from_millis(1));
+                }
+            }
+        }
+    }
+
     /// One connection carries all requests, tickets and key updates between them notwithstanding.
     fn connections_are_kept(driver) {
         let site = Site::new();

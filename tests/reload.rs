@@ -111,7 +111,9 @@ both_drivers! {
         assert_eq!(Client::connect(local(port)).get("a.test", "/").status, 200);
         for (generation, bind) in [(2, ""), (3, "bind = \"0.0.0.0\""), (4, LOCAL)] {
             gateway.reload(&ports(bind, &[port], backend.address()), generation);
-            assert_eq!(Client::connect(local(port)).get("a.test", "/").status, 200, "{bind}");
+            // The old address closes about now: what comes at that very instant is reset.
+            let served = |_| try_get(&mut Client::connect(local(port)), "/") == Ok(200);
+            assert!((1..=3).any(served), "{bind}");
         }
     }
 

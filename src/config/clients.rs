@@ -159,7 +159,7 @@ fn crls(reader: &mut Reader<'_>, named: &Named, revocation: Revocation, effect: 
     }
     let used = reader.files.before.crls.get(&named.path).cloned();
     let is_late = |crls: &Crls| crls.next_update.is_some_and(|next| next < pairs::now());
-    let read = read_crls(reader, named, used.as_ref());
+    let read = read_crls(reader, named, used.as_ref()).and_then(|crls| not_of_the_future(named, crls));
     let crls = match (read, used) {
         (Ok(crls), Some(used)) if is_late(&crls) && !is_late(&used) => {
             used.next_update.iter().for_each(|next| reader.files.look_again_at(next + 1));
@@ -191,6 +191,19 @@ fn crls(reader: &mut Reader<'_>, named: &Named, revocation: Revocation, effect: 
     reader.files.crls.insert(named.path.clone(), crls.clone());
     crls
 }
+
+/// A list dated in the future would stand before all that are made until then.
+fn not_of_the_future(named: &Named, crls: Arc<Crls>) -> Result<Arc<Crls>, Problem> {
+    if crls.newest() <= pairs::now() + CLOCK_SKEW_SECONDS {
+        return Ok(crls);
+    }
+    let message = format!("{} is dated in the future", named.shown());
+    let problem = Problem::error("crl-date", named.place, message);
+    Err(problem.hint("check the clock of this host and that of the authority"))
+}
+
+/// By how much clocks may differ.
+const CLOCK_SKEW_SECONDS: i64 = 3600;
 
 fn keep_crls(reader: &mut Reader<'_>, named: &Named, problem: Problem) {
     reader.files.kept.insert(named.path.clone(), problem.message().into());

@@ -12,6 +12,7 @@ use std::sync::Arc;
 
 use serde::{Serialize, Serializer};
 
+use crate::config::secret::without_keys;
 use crate::config::source::{Place, Source, Sources};
 
 /// Errors, and as many warnings, that one run lists. The rest is counted only: nobody reads more, and a file
@@ -285,6 +286,7 @@ fn finish_one(problem: Problem, sources: &Sources<'_>) -> Option<Diagnostic> {
         locate(source, problem.place)
     };
     let related = problem.related.into_iter().filter_map(|(place, message)| {
+        let message = without_keys(message);
         sources.file(place.file).map(|source| Related { message, location: locate(source, place) })
     });
     let (first, last) = (problem.place.start as usize, problem.place.end as usize);

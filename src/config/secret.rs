@@ -48,6 +48,7 @@ impl Secrets {
         }
         let mut all = values(text);
         all.extend(blocks.iter().cloned());
+        all.extend(runs(text).filter(|run| looks_like_key(text.get(run.clone()).unwrap_or_default())));
         Self { all: merged(all), blocks }
     }
 
@@ -72,8 +73,54 @@ impl Secrets {
             }
             hidden = shown;
         }
-        hidden
+        without_keys(hidden)
     }
+}
+
+/// A text without what looks like a part of a key, wherever that came from.
+pub(super) fn without_keys(text: String) -> String {
+    let keys: Vec<_> =
+        runs(&text).filter(|run| looks_like_key(text.get(run.clone()).unwrap_or_default())).collect();
+    let mut hidden = text;
+    for run in keys.into_iter().rev() {
+        hidden.replace_range(run, "***");
+    }
+    hidden
+}
+
+/// Runs of characters of both base64 alphabets that may be a part of a key.
+fn runs(text: &str) -> impl Iterator<Item = Range<usize>> + '_ {
+    let is_part = |byte: &u8| byte.is_ascii_alphanumeric() || b"+/=-_".contains(byte);
+    let mut at = 0;
+    std::iter::from_fn(move || {
+        loop {
+            let rest = text.as_bytes().get(at..).filter(|rest| !rest.is_empty())?;
+            let other = rest.iter().position(is_part).unwrap_or(rest.len());
+            let behind = rest.get(other..).unwrap_or_default();
+            let length = behind.iter().position(|byte| !is_part(byte)).unwrap_or(behind.len());
+            let run = at + other..at + other + length;
+            at = run.end;
+            if length >= KEY_RUN_MIN {
+                return Some(run);
+            }
+            if length == 0 {
+                return None;
+            }
+        }
+    })
+}
+
+/// Characters from which on a run may be a part of a key.
+const KEY_RUN_MIN: usize = 32;
+
+/// Base64 of random bytes has capitals, small letters and digits, and few of the characters that join words in paths and
+/// names.
+fn looks_like_key(run: &str) -> bool {
+    let count = |is: fn(&u8) -> bool| run.bytes().filter(is).count();
+    count(u8::is_ascii_uppercase) >= 2
+        && count(u8::is_ascii_lowercase) >= 2
+        && count(u8::is_ascii_digit) >= 1
+        && count(|byte| b"/-_".contains(byte)) * 10 <= run.len()
 }
 
 /// Behind a block the end of the line of its closing quotes, where they stand alone.
@@ -318,6 +365,36 @@ mod tests {
         }
     }
 
+    /// A key in any clothes is hidden, in excerpts and in what messages quote; paths and names are not.
+    #[test]
+    fn hides_what_looks_like_a_key() {
+        let key = "MIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0wawIBAQQgUsFc7d1kqJbU0n3r";
+        for text in [
+            format!("key = \"{key}\""),
+            format!("server_certificate = [\"{key}==\"]"),
+            format!("protocol = \"\"\"\\n-----BEGIN PRIVATE KEY-----\\n{key}"),
+            format!("tls.key: LS0t{key}"),
+            format!("data:application/x-pem-file;base64,{key}"),
+            format!("-  12 {key}\\n\" +"),
+            format!("<key>{key}</key>"),
+        ] {
+            assert!(!without_keys(text.clone()).contains(&key[10..40]), "{text}");
+            let ranges = Secrets::find(&text).all;
+            let at = text.find(key).unwrap_or_default();
+            assert!(ranges.iter().any(|range| range.start <= at + 10 && range.end >= at + 40), "{text}");
+        }
+        for text in [
+            "/etc/letsencrypt/live/www.example.com/fullchain.pem",
+            "configs/certs/WebApp2/IstioInAction/Server1/Chain",
+            "no_certificate_that_they_issued_themselves",
+            "0123456789abcdef0123456789abcdef0123456789abcdef",
+            "ECDHE-ECDSA-AES128-GCM-SHA256-and-more-of-them",
+            "spiffe://example.com/ns/production/sa/FrontEnd1",
+        ] {
+            assert_eq!(without_keys(text.to_owned()), text);
+        }
+    }
+
     /// What is not secret stays readable, words in quoted values included.
     #[test]
     fn leaves_the_rest() {
@@ -336,11 +413,13 @@ mod tests {
         assert_eq!(secrets.blocks, secrets.all);
         let shown: Vec<&str> = secrets.all.iter().map(|range| &text[range.clone()]).collect();
         assert_eq!(shown, [format!("  {line}\n\"{line}\",\nabc=")]);
-        assert!(Secrets::find(&line[..39]).all.is_empty());
+        assert!(Secrets::find(&line[..31]).all.is_empty());
         let message = format!("key `{}...` stands twice", &line[..30]);
         assert_eq!(secrets.hide(&text, &(8..9), message), "key `***...` stands twice");
         let message = "key `MIGH` stands twice";
         assert_eq!(secrets.hide(&text, &(8..9), message.to_owned()), message);
-        assert_eq!(secrets.hide(&text, &(0..2), line.to_owned()), line);
+        // What looks like a key is hidden wherever it came from; parts of one only near it.
+        assert_eq!(secrets.hide(&text, &(0..2), line.to_owned()), "***");
+        assert_eq!(secrets.hide(&text, &(0..2), line[..30].to_owned()), line[..30]);
     }
 }

@@ -187,7 +187,8 @@ impl Crls {
     pub fn read(pem: &[u8]) -> Result<Self, String> {
         let lists: Vec<_> = CertificateRevocationListDer::pem_slice_iter(pem)
             .collect::<Result<_, _>>()
-            .map_err(|error| format!("is not PEM: {error}"))?;
+            // What the error would show of the file may be a key.
+            .map_err(|_| "is not PEM".to_owned())?;
         match lists.is_empty() {
             true => Err("holds no certificate revocation list".to_owned()),
             false => Ok(Self { source: digest::of([pem]), ..Self::new(lists)? }),
@@ -196,6 +197,12 @@ impl Crls {
 }
 
 impl Crls {
+    /// When the newest list was made, in seconds since 1970.
+    #[must_use]
+    pub fn newest(&self) -> i64 {
+        self.made.values().copied().max().unwrap_or_default()
+    }
+
     /// Whether an issuer's list here was made before that issuer's list there: revocations would be taken back.
     #[must_use]
     pub fn is_older_than(&self, other: &Self) -> bool {

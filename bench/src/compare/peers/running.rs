@@ -76,7 +76,9 @@ impl Running {
         let port = free_port().map_err(|error| format!("{peer}: no free port: {error}"))?;
         let plan = peer.plan(&wanted.setup(installed, port));
         write_files(peer, wanted.folder, &plan)?;
-        let mut command = Command::new(&installed.path);
+        // It runs in a folder of its own, where a path from here would lead nowhere.
+        let program = std::path::absolute(&installed.path).map_err(|error| format!("{peer}: {error}"))?;
+        let mut command = Command::new(program);
         command.args(&plan.arguments).current_dir(wanted.folder);
         let begun = Instant::now();
         let mut process = Process::start(peer.name(), &mut command, wanted.cores, wanted.folder)?;
