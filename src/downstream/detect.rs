@@ -10,12 +10,12 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::REFUSED;
 use super::client_hello::{self, NotTls, Outcome};
 use super::handshake::handshake;
 use super::linger::linger;
 use super::session::Session;
 use crate::config::model::{Protocol, Timeouts};
+use crate::gateway::REFUSED;
 use crate::gateway::passthrough::{self, RelayFacts};
 use crate::gateway::plan::MadeFor;
 use crate::gateway::stream::ByteStream;

@@ -7,11 +7,11 @@ use std::time::Duration;
 
 use rustls::pki_types::UnixTime;
 
-use super::REFUSED;
 use super::linger::linger;
 use super::response_sink::send;
 use super::session::Session;
 use crate::config::model::{Timeouts, TlsTerms};
+use crate::gateway::REFUSED;
 use crate::gateway::plan::MadeFor;
 use crate::gateway::stream::ByteStream;
 use crate::shard::deadlines::OnDue;

@@ -1,7 +1,7 @@
 //! The client's side: from a bound socket to requests, and from responses to bytes on the wire.
 //!
 //! [`listener`] binds, [`accept`] takes connections in, [`handover`] moves some to shards with fewer, [`session`] serves
-//! one connection over its [`Wire`]: `detect` finds out what comes in over TLS ([`client_hello`], `handshake`) and where
+//! one connection over its [`Wire`]: `proxied` reads a PROXY header where one is to come, `detect` finds out what comes in over TLS ([`client_hello`], `handshake`) and where
 //! TCP goes; while requests come, `active` parses heads, hands each request to [`crate::gateway`] with a [`request_body`]
 //! and a [`response_sink`], and decides what the connection does next. [`linger`] ends a connection so that the last response arrives.
 
@@ -24,6 +24,3 @@ use crate::gateway::plan::MadeFor;
 
 /// A client's connection. Over TLS it knows which server it was made for.
 pub type Wire = crate::wire::Wire<MadeFor>;
-
-/// Target of the log's lines on connections that are refused, one each.
-const REFUSED: &str = "ringgate::refused";

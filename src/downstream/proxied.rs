@@ -8,9 +8,9 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
-use super::REFUSED;
 use super::session::Session;
 use crate::config::model::ProxyVersion;
+use crate::gateway::REFUSED;
 use crate::gateway::stream::ByteStream;
 use crate::proxy_protocol::{
     Addresses, ClientCertificate, Facts, HEADER_BYTES_MAX, Outcome, parse, write_v1, write_v2,

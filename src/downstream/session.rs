@@ -9,7 +9,6 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
-use super::REFUSED;
 use super::accept::Listener;
 use super::active::{Next, active};
 use super::detect::{self, Found};
@@ -17,6 +16,7 @@ use super::handshake::still_good;
 use super::proxied;
 use crate::config::model::{Limits, Timeouts, TlsTerms};
 use crate::downstream::Wire;
+use crate::gateway::REFUSED;
 use crate::gateway::passthrough::{self, Client, RelayFacts};
 use crate::gateway::stream::ByteStream;
 use crate::proxy_protocol::Addresses;

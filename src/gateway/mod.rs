@@ -4,6 +4,9 @@
 //! attempt over connections of [`crate::upstream`], moving bodies both ways through [`stream`], large ones by [`bulk`]. An upgraded
 //! connection is a [`tunnel`]; a connection that no request is read from is a [`passthrough`]. Both are relays.
 
+/// Target of the log's lines on connections that are refused, one each.
+pub(crate) const REFUSED: &str = "ringgate::refused";
+
 pub mod attempt;
 pub mod bulk;
 pub mod exchange;

@@ -8,6 +8,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
 
+use super::REFUSED;
 use super::exchange::DIALS_MAX;
 use super::relay::{self, End, Side, Terms};
 use super::stream::ByteStream;
@@ -64,7 +65,7 @@ pub fn route<S: ByteStream>(
     let route = installed.table().l4_route(rules, client.peer.ip(), destination);
     if route.is_none() {
         shard.stats.relays_refused.add();
-        tracing::debug!(target: "ringgate::refused", peer = %client.peer, "no rule matches the connection");
+        tracing::debug!(target: REFUSED, peer = %client.peer, "no rule matches the connection");
     }
     route.map(|route| route.pick_cluster())
 }

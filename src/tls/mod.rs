@@ -1,6 +1,6 @@
 //! TLS that ends or begins here, without I/O: who we are and whom we take (`pair`, `clients`, `tickets`, compiled by
-//! `terms`, tried by `rehearsal`), what endpoints we trust (`origination`), and what the bytes of a connection mean
-//! (`machine`).
+//! `terms`, tried by `rehearsal`), what endpoints we trust (`origination`), who a client is (`identity`),
+//! and what the bytes of a connection mean (`machine`).
 //!
 //! [`machine`] is the one place that knows rustls' connection types; `wire` moves the bytes, `config::tls` and
 //! `config::origination` read the files.

@@ -6,17 +6,18 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use rustls::SupportedCipherSuite;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::client::{Resumption, WebPkiServerVerifier};
-use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
+use rustls::crypto::{verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::sign::SingleCertAndKey;
 use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, Error, SignatureScheme};
-use rustls::{SupportedCipherSuite, SupportedProtocolVersion, version};
 
 use super::clients::{Crls, Revocation, Roots, has_name};
 use super::digest::{Parts, Sha256};
 use super::pair::Pair;
+use super::suites;
 use super::terms::PROVIDER;
 use crate::config::model::UpstreamTls;
 
@@ -143,15 +144,8 @@ impl Compiler {
 
 /// Without a memory of sessions: each endpoint of a shard gets its own.
 fn client_config(wanted: &Wanted, verifier: &Arc<dyn ServerCertVerifier>) -> Result<ClientConfig, String> {
-    let mut provider = CryptoProvider::clone(&PROVIDER);
-    provider.cipher_suites.clone_from(&wanted.suites);
-    let versions: Vec<&'static SupportedProtocolVersion> =
-        [(wanted.tls13, &version::TLS13), (wanted.tls12, &version::TLS12)]
-            .into_iter()
-            .filter_map(|(wanted, version)| wanted.then_some(version))
-            .collect();
-    let builder = ClientConfig::builder_with_provider(Arc::new(provider))
-        .with_protocol_versions(&versions)
+    let builder = ClientConfig::builder_with_provider(suites::provider_of(&wanted.suites))
+        .with_protocol_versions(&suites::versions(wanted.tls12, wanted.tls13))
         .map_err(|error| error.to_string())?
         .dangerous()
         .with_custom_certificate_verifier(Arc::clone(verifier));

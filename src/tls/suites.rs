@@ -1,6 +1,10 @@
-//! Cipher suites by name: IANA's, as rustls has them, and OpenSSL's for TLS 1.2.
+//! Cipher suites by name (IANA's, as rustls has them, and OpenSSL's for TLS 1.2), and the cryptography and versions of a
+//! choice of them.
 
-use rustls::SupportedCipherSuite;
+use std::sync::Arc;
+
+use rustls::crypto::CryptoProvider;
+use rustls::{SupportedCipherSuite, SupportedProtocolVersion, version};
 
 use super::terms::PROVIDER;
 
@@ -39,6 +43,19 @@ pub fn all() -> Vec<SupportedCipherSuite> {
     let mut suites = PROVIDER.cipher_suites.clone();
     suites.sort_by_key(|suite| !name(*suite).contains("AES_128"));
     suites
+}
+
+/// The cryptography with these suites alone.
+pub(super) fn provider_of(suites: &[SupportedCipherSuite]) -> Arc<CryptoProvider> {
+    let mut provider = CryptoProvider::clone(&PROVIDER);
+    provider.cipher_suites = suites.to_vec();
+    Arc::new(provider)
+}
+
+/// The versions that are spoken, the newest first.
+pub(super) fn versions(tls12: bool, tls13: bool) -> Vec<&'static SupportedProtocolVersion> {
+    let versions = [(tls13, &version::TLS13), (tls12, &version::TLS12)];
+    versions.into_iter().filter_map(|(spoken, version)| spoken.then_some(version)).collect()
 }
 
 #[cfg(test)]

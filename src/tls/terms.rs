@@ -8,12 +8,13 @@ use rustls::crypto::CryptoProvider;
 use rustls::server::danger::ClientCertVerifier;
 use rustls::server::{ClientHello, NoServerSessionStorage, ResolvesServerCert, WebPkiClientVerifier};
 use rustls::sign::CertifiedKey;
-use rustls::{ServerConfig, SupportedCipherSuite, SupportedProtocolVersion, version};
+use rustls::{ServerConfig, SupportedCipherSuite};
 
 use super::clients::{ClientPolicy, verifier};
 use super::digest::{self, Parts, Sha256};
 use super::pair::Pair;
 use super::rehearsal::rehearse;
+use super::suites;
 use super::tickets::Tickets;
 use crate::config::model::{TlsMode, TlsTerms};
 
@@ -183,16 +184,9 @@ fn server_config(
     clients: &Arc<dyn ClientCertVerifier>,
     tickets: Tickets,
 ) -> Result<ServerConfig, String> {
-    let mut provider = CryptoProvider::clone(&PROVIDER);
-    provider.cipher_suites.clone_from(&wanted.suites);
-    let versions: Vec<&'static SupportedProtocolVersion> =
-        [(wanted.tls13, &version::TLS13), (wanted.tls12, &version::TLS12)]
-            .into_iter()
-            .filter_map(|(wanted, version)| wanted.then_some(version))
-            .collect();
     let certified = wanted.pairs.iter().map(|pair| Arc::clone(&pair.certified)).collect();
-    let mut config = ServerConfig::builder_with_provider(Arc::new(provider))
-        .with_protocol_versions(&versions)
+    let mut config = ServerConfig::builder_with_provider(suites::provider_of(&wanted.suites))
+        .with_protocol_versions(&suites::versions(wanted.tls12, wanted.tls13))
         .map_err(|error| error.to_string())?
         .with_client_cert_verifier(Arc::clone(clients))
         .with_cert_resolver(Arc::new(BySignature(certified)));

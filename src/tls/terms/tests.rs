@@ -12,11 +12,11 @@ use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, UnixTime};
 use rustls::{
     AlertDescription, CertificateError, CipherSuite, ClientConfig, ClientConnection, Error, HandshakeKind,
     NamedGroup, ProtocolVersion, RootCertStore, ServerConnection, SignatureAlgorithm as KeyKind,
+    SupportedProtocolVersion, version,
 };
 
 use super::*;
 use crate::tls::clients::{Crls, Revocation, Roots};
-use crate::tls::suites;
 use crate::tls::testing::{AnyServer, Ca, Holder, SPIFFE};
 
 const BOTH: [&SupportedProtocolVersion; 2] = [&version::TLS12, &version::TLS13];
